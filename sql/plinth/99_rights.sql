@@ -1,0 +1,17 @@
+-- ---------------------------------------------------------------------
+-- Rights
+--
+--		Owners and every GRANT of the extension, room by room.  Functions
+--		lose EXECUTE from PUBLIC first and get it back one by one (S4.8).
+-- ---------------------------------------------------------------------
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA plinth FROM PUBLIC;
+GRANT USAGE ON SCHEMA plinth TO anon, authenticated, service_role, plinth_owner, plinth_gateway, pg_monitor;
+
+-- plinth_owner makes the modules' schemas.
+DO $rights$
+BEGIN
+	EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO plinth_owner',
+							  pg_catalog.current_database());
+END;
+$rights$;
+

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		The only place that knows one PostgreSQL release from another.
+ *
+ * Each block names the release that changed and offers the newer spelling
+ * under a name of ours, so that it can be deleted whole when the old release
+ * goes.  Elsewhere the code is written for the newest release.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_COMPAT_H
+#define PLINTH_COMPAT_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "plinth supports PostgreSQL 15 to 18"
+#endif
+
+/* 16 moved the macros of variable-length types to a header of their own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 16 asks for memory that a setting keeps to come from guc_malloc(). */
+#if PG_VERSION_NUM >= 160000
+#include "utils/guc.h"
+#define plinth_guc_malloc(size) guc_malloc(LOG, size)
+#define plinth_guc_free(pointer) guc_free(pointer)
+#else
+#define plinth_guc_malloc(size) malloc(size)
+#define plinth_guc_free(pointer) free(pointer)
+#endif
+
+/* 17 dropped ReorderBufferTupleBuf: the change now holds the tuple itself. */
+#if PG_VERSION_NUM >= 170000
+#define plinth_change_tuple(field) (field)
+#else
+#define plinth_change_tuple(field) ((field) ? &(field)->tuple : NULL)
+#endif
+
+/* 17 lets an extension name its wait events; before, all are "Extension". */
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#define plinth_wait_event(name) WaitEventExtensionNew(name)
+#else
+#include "utils/wait_event.h"
+#define plinth_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 18 lets a module state its name and version. */
+#if PG_VERSION_NUM >= 180000
+#define PLINTH_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "plinth", .version = PLINTH_VERSION)
+#else
+#define PLINTH_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif /* PLINTH_COMPAT_H */

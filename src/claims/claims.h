@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * claims.h
+ *		Who is asking?
+ *
+ * The claims in force are those that auth.authenticate() has verified, else
+ * those of request.jwt.claims when the session user may be believed; they
+ * are parsed once, when they are set.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_CLAIMS_H
+#define PLINTH_CLAIMS_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+/*
+ * What a set of claims says.  All pointers lead into one block that lives
+ * as long as the setting has this value; absent strings are NULL.
+ */
+typedef struct ClaimsIdentity
+{
+	bool has_user;			/* sub is there and a uuid */
+	pg_uuid_t user_id;		/* sub */
+	bool has_session;		/* session_id is there and a uuid */
+	pg_uuid_t session_id;	/* session_id */
+	TimestampTz expires_at; /* exp; DT_NOEND when there is none */
+	const char *role;		/* role; NULL when absent */
+	const char *email;		/* email */
+	const char *aal;		/* aal */
+	const char *tier;		/* app_metadata.tier */
+	const char *json;		/* the whole object, as it was set */
+} ClaimsIdentity;
+
+/* Settings and memory; called by plinth.c. */
+extern void plinth_claims_define_settings(void);
+
+/*
+ * The claims that count now, or NULL for an anonymous caller: nothing set,
+ * nothing believable, not an object, or expired at the transaction's start.
+ */
+extern const ClaimsIdentity *plinth_claims_current(void);
+
+/*
+ * Make claims the verified ones: until the transaction ends, or for the
+ * session.  The text must be a JSON object.  Not in a parallel operation.
+ */
+extern void plinth_claims_set_verified(const char *json, bool is_local);
+
+/* plinth.is_service(): spec/plinth.md, rule 3. */
+extern bool plinth_claims_is_service(void);
+
+/*
+ * The client's address as text ("192.0.2.7", "2001:db8::1"), or NULL when it
+ * is unknown: first address of x-forwarded-for of a believed request.headers
+ * when plinth.trust_forwarded_for is on, else the connection's.  In the
+ * current memory context.
+ */
+extern char *plinth_claims_client_address(void);
+
+/* user-agent of a believed request.headers, or NULL; current context. */
+extern char *plinth_claims_user_agent(void);
+
+#endif /* PLINTH_CLAIMS_H */
