@@ -74,7 +74,7 @@ $(foreach s,$(MODULE_STEPS),$(eval $(call step_script,$(s))))
 install: install-modules
 install-modules: $(MODULE_SCRIPTS)
 	$(MKDIR_P) '$(DESTDIR)$(datadir)/plinth'
-	$(if $(MODULE_SCRIPTS),$(INSTALL_DATA) $(MODULE_SCRIPTS) '$(DESTDIR)$(datadir)/plinth/')
+	$(if $(strip $(MODULE_SCRIPTS)),$(INSTALL_DATA) $(MODULE_SCRIPTS) '$(DESTDIR)$(datadir)/plinth/')
 uninstall: uninstall-modules
 uninstall-modules:
 	rm -f $(addprefix '$(DESTDIR)$(datadir)/plinth'/,$(notdir $(MODULE_SCRIPTS)))
