@@ -20,10 +20,10 @@ SQL_ROOMS = $(sort $(wildcard sql/plinth/*.sql))
 DATA_built = sql/plinth--$(EXTVERSION).sql
 
 # Module scripts: one a module, joined from its folder, and one a join.
-MODULES = $(sort $(notdir $(patsubst %/,%,$(wildcard sql/modules/*/))))
+APP_MODULES = $(sort $(notdir $(patsubst %/,%,$(wildcard sql/modules/*/))))
 MODULE_JOINS = $(sort $(wildcard sql/modules/*/with_*.sql))
 MODULE_STEPS = $(sort $(wildcard sql/modules/*/upgrade/*.sql))
-MODULE_SCRIPTS = $(foreach m,$(MODULES),build/$(m)--$(EXTVERSION).sql) \
+MODULE_SCRIPTS = $(foreach m,$(APP_MODULES),build/$(m)--$(EXTVERSION).sql) \
 	$(foreach j,$(MODULE_JOINS),build/$(word 3,$(subst /, ,$(j))).$(basename $(notdir $(j)))--$(EXTVERSION).sql) \
 	$(foreach s,$(MODULE_STEPS),build/$(word 3,$(subst /, ,$(s)))--$(notdir $(s)))
 
@@ -54,7 +54,7 @@ build/$(1)--$(EXTVERSION).sql: $$(sort $$(wildcard sql/modules/$(1)/[0-9]*.sql))
 	@mkdir -p build
 	cat $$(sort $$(wildcard sql/modules/$(1)/[0-9]*.sql)) > $$@
 endef
-$(foreach m,$(MODULES),$(eval $(call module_script,$(m))))
+$(foreach m,$(APP_MODULES),$(eval $(call module_script,$(m))))
 
 define join_script
 build/$(word 3,$(subst /, ,$(1))).$(basename $(notdir $(1)))--$(EXTVERSION).sql: $(1) plinth.control
