@@ -83,3 +83,10 @@ uninstall-modules:
 # PGXS does not follow #include: any header change rebuilds every object.
 $(OBJS): $(wildcard src/*/*.h) plinth.control
 $(patsubst %.o,%.bc,$(OBJS)): $(wildcard src/*/*.h)
+
+# The parts of installcheck on their own.
+installcheck-regress:
+	$(pg_regress_installcheck) $(REGRESS_OPTS) $(REGRESS)
+installcheck-isolation:
+	$(pg_isolation_regress_installcheck) $(ISOLATION_OPTS) $(ISOLATION)
+.PHONY: installcheck-regress installcheck-isolation
