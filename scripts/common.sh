@@ -60,7 +60,7 @@ work_folder() {
 copy_source() {
 	mkdir -p "$work/src"
 	(cd "$plinth_root" && tar -cf - --exclude=.git --exclude=./.check --exclude=./.demo \
-		--exclude=./.bench --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./build \
+		--exclude=./.bench-* --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./build \
 		--exclude=node_modules --exclude='./sql/plinth--*.sql' --exclude=tmp_check \
 		--exclude=results --exclude=output_iso .) | tar -xf - -C "$work/src"
 	[ "$(id -u)" -ne 0 ] || chown -R "$pg_account" "$work/src"
