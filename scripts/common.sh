@@ -5,8 +5,8 @@
 # PostgreSQL finds its files relative to its programs, so nothing of the
 # machine's own installation is written to, and no rights on it are needed.
 #
-# PostgreSQL refuses to run as root: for root everything that runs a server
-# runs as user postgres, in a folder below /var/tmp that this user owns.
+# PostgreSQL refuses to run as root: for root everything that builds or runs a
+# server runs as user postgres, in a folder that this user owns.
 
 plinth_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -42,18 +42,18 @@ find_pg_config() {
 	return 1
 }
 
-# work_folder NAME: set $work to an empty-able folder of this checkout for
-# NAME: inside the checkout, or for root below /var/tmp.
+# work_folder NAME: set $work to the folder .NAME of this checkout.  Where
+# root starts the script and user postgres cannot reach the checkout, or its
+# path is too long for a socket, it is a folder below /var/tmp.
 work_folder() {
-	if [ "$(id -u)" -eq 0 ]; then
-		work=/var/tmp/plinth-$1-$(printf '%s' "$plinth_root" | cksum | cut -d' ' -f1)
-		mkdir -p "$work"
-		chown "$pg_account" "$work"
-	else
-		work=$plinth_root/.$1
-		mkdir -p "$work"
+	work=$plinth_root/.$1
+	if [ ${#work} -gt 70 ] || { [ "$(id -u)" -eq 0 ] &&
+		! (cd / && runuser -u "$pg_account" -- test -x "$plinth_root"); }; then
+		work=/var/tmp/plinth-$(id -u)-$1-$(printf '%s' "$plinth_root" | cksum | cut -d' ' -f1)
 	fi
+	mkdir -p "$work"
 	chmod 700 "$work"
+	[ "$(id -u)" -ne 0 ] || chown "$pg_account" "$work"
 }
 
 # copy_source: this checkout's files into $work/src, without what is built.
