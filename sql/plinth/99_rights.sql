@@ -15,3 +15,7 @@ BEGIN
 END;
 $rights$;
 
+-- row: trigger functions are for those who make triggers
+GRANT EXECUTE ON FUNCTION plinth.touch_updated_at() TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.escape_like(text) TO anon, authenticated, service_role, plinth_owner;
+
