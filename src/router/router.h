@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * router.h
+ *		Which subscriber gets which change?
+ *
+ * Subscriptions stand in shared memory.  Backends enter, renew and end them;
+ * the stream worker of their database keeps an index of its own over them
+ * and finds the readers of a change by look-ups.  What a reader may see is
+ * judged on the row as the WAL carries it, by a route compiled from the
+ * table's SELECT policies; what cannot be decided is not sent.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_ROUTER_H
+#define PLINTH_ROUTER_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "nodes/bitmapset.h"
+#include "nodes/nodes.h"
+#include "utils/uuid.h"
+
+#include "wire/wire.h"
+
+#define ROUTER_CHANNEL_SIZE 40	/* name of a LISTEN channel and its zero */
+#define ROUTER_KEY_HASH_SIZE 32 /* SHA-256 of a session key */
+#define ROUTER_TOPIC_SIZE 256	/* a topic and its zero */
+#define ROUTER_VALUE_SIZE 256	/* a filter's value and its zero */
+#define ROUTER_REASON_SIZE 128	/* why a subscription ended, and a zero */
+
+/* Events a subscriber asks for. */
+#define ROUTER_EVENT_INSERT 0x01
+#define ROUTER_EVENT_UPDATE 0x02
+#define ROUTER_EVENT_DELETE 0x04
+#define ROUTER_EVENT_ALL 0x07
+
+/* How the SELECT policies of a table and a role were compiled. */
+typedef enum RouterRouteKind
+{
+	ROUTER_ROUTE_NONE, /* nobody sees a row */
+	ROUTER_ROUTE_ALL,  /* everybody of that role sees every row */
+	ROUTER_ROUTE_HASH  /* a row is seen by the user that a column names */
+} RouterRouteKind;
+
+/* A subscription; guarded by the router's lock where it is shared. */
+typedef struct RouterSubscription
+{
+	uint64 id; /* random, its low bits the slot; 0 in a free slot */
+	int slot;
+	Oid database;
+	Oid role; /* whose policies and column rights count */
+	bool has_user;
+	pg_uuid_t user_id;
+	Oid relid;
+	uint8 events;			  /* ROUTER_EVENT_* */
+	AttrNumber filter_column; /* 0: none */
+	RouterRouteKind route;
+	uint32 gaps; /* times that the stream broke off under it */
+	bool ended;	 /* no more changes; reason says why */
+	bool orphan; /* the session that made it is gone */
+	int pid;	 /* that session, while it is there */
+	XLogRecPtr start_lsn;
+	TransactionId start_xmin; /* oldest transaction running at the start */
+	TimestampTz created_at;
+	TimestampTz last_seen;
+	TimestampTz expires_at;
+	uint8 key_hash[ROUTER_KEY_HASH_SIZE];
+	char channel[ROUTER_CHANNEL_SIZE];
+	char topic[ROUTER_TOPIC_SIZE];
+	char filter_value[ROUTER_VALUE_SIZE]; /* as the type's output gives it */
+	char reason[ROUTER_REASON_SIZE];
+} RouterSubscription;
+
+/* One reader of one message. */
+typedef struct RouterReader
+{
+	int slot;
+	uint64 id;
+	uint32 gaps;		 /* as in RouterSubscription, at this moment */
+	const char *channel; /* lives until the next call of the router */
+} RouterReader;
+
+/* How much of the old row its readers may see. */
+typedef enum RouterOldRow
+{
+	ROUTER_OLD_NONE,
+	ROUTER_OLD_KEY,
+	ROUTER_OLD_WHOLE
+} RouterOldRow;
+
+/* One message: a change as some readers see it. */
+typedef struct RouterMatch
+{
+	const WireChange *change;
+	WireAction action;	  /* an UPDATE may enter or leave their view */
+	RouterOldRow old_row; /* what of the old row is theirs */
+	Bitmapset *columns;	  /* table column numbers that they may read */
+	int nreaders;
+	RouterReader *readers;
+} RouterMatch;
+
+/* Settings and memory; called by plinth.c. */
+extern void plinth_router_define_settings(void);
+extern void plinth_router_shmem_request(void);
+extern void plinth_router_shmem_startup(void);
+
+extern int plinth_router_max_subscriptions;
+
+/*
+ * For the stream worker.  Attaching says that from now on every commit of
+ * this database is decoded by this process; it is a gap for each subscriber
+ * that is already there.  Call it once the slot is there, and detach (or
+ * exit: a callback does the same) when it is gone.
+ */
+extern void plinth_router_attach_worker(Oid dboid);
+extern void plinth_router_detach_worker(void);
+
+/*
+ * Does somebody follow this table?  Asks no catalog, so it may be called by
+ * decoding callbacks.  Sees every subscription that was entered before the
+ * commit that is being decoded.
+ */
+extern bool plinth_router_wants(Oid relid);
+
+/*
+ * Find the readers of a transaction's changes, in the order of the changes.
+ * Runs in an ordinary transaction with an active snapshot; first waits until
+ * the change's own transaction is visible to everybody, so that who is told
+ * of a row can also read it.  The result is in the current memory context.
+ */
+extern RouterMatch *plinth_router_match(const WireTransaction *txn,
+										int *nmatches);
+
+/*
+ * End what is over (token expired, session long gone, table dropped, policy
+ * no longer compiled) and give back the slots of what ended long ago.
+ * Called by the stream worker about once a second in a transaction.
+ */
+extern void plinth_router_expire(void);
+
+/* Changes were lost: a gap for every subscriber of the attached database. */
+extern void plinth_router_gap(void);
+
+/*
+ * Call a function for each subscription of the attached database whose
+ * state its reader has to be told: a gap, or its end.  Each is told once.
+ */
+typedef void (*RouterNotice)(const RouterSubscription *sub, void *arg);
+extern void plinth_router_notices(RouterNotice notice, void *arg);
+
+/* Is this process the attached stream worker of its database? */
+extern bool plinth_router_attached(void);
+
+/*
+ * The holder's way to its subscription: a copy, its last_seen renewed.
+ * P0002 when there is none of that id, 42501 when the key is another's.
+ */
+extern void plinth_router_open(uint64 id, const char *session_key,
+							   RouterSubscription *copy);
+
+/* All subscriptions of this database, in the current memory context. */
+extern RouterSubscription *plinth_router_list(int *count);
+extern int plinth_router_count(Oid dboid);
+
+/* Is the library preloaded?  If not: 55000 with the hint of preflight. */
+extern void plinth_router_require(void);
+
+/*
+ * After CREATE or ALTER PUBLICATION plinth_realtime has run: refuse (55000)
+ * a table without replica identity, whose updates PostgreSQL would refuse
+ * from then on.  Does nothing for other statements.  Not to be called in a
+ * database that waits for plinth.enable().
+ */
+extern void plinth_router_check_publication(Node *statement);
+
+#endif /* PLINTH_ROUTER_H */
