@@ -19,3 +19,6 @@ $rights$;
 GRANT EXECUTE ON FUNCTION plinth.touch_updated_at() TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.escape_like(text) TO anon, authenticated, service_role, plinth_owner;
 
+-- settings of the modules
+GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.settings TO plinth_owner, service_role;
+GRANT EXECUTE ON FUNCTION plinth.setting(text) TO plinth_owner, service_role;
