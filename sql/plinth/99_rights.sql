@@ -22,3 +22,11 @@ GRANT EXECUTE ON FUNCTION plinth.escape_like(text) TO anon, authenticated, servi
 -- settings of the modules
 GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.settings TO plinth_owner, service_role;
 GRANT EXECUTE ON FUNCTION plinth.setting(text) TO plinth_owner, service_role;
+
+-- Room: module
+GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.installed_modules TO plinth_owner;
+GRANT SELECT ON plinth.installed_modules TO service_role;
+GRANT EXECUTE ON FUNCTION plinth.install(text, text), plinth.upgrade(text, text)
+	TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.modules()
+	TO authenticated, service_role, plinth_owner, pg_monitor;

@@ -35,6 +35,15 @@
 #define plinth_guc_free(pointer) free(pointer)
 #endif
 
+/* 16 tells who may SET ROLE from who is a member. */
+#include "utils/acl.h"
+#if PG_VERSION_NUM >= 160000
+#define plinth_member_can_set_role(member, role) \
+	member_can_set_role(member, role)
+#else
+#define plinth_member_can_set_role(member, role) is_member_of_role(member, role)
+#endif
+
 /* 17 dropped ReorderBufferTupleBuf: the change now holds the tuple itself. */
 #if PG_VERSION_NUM >= 170000
 #define plinth_change_tuple(field) (field)
@@ -49,6 +58,15 @@
 #else
 #include "utils/wait_event.h"
 #define plinth_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 18 dropped the executor's promise to be run only once. */
+#if PG_VERSION_NUM >= 180000
+#define plinth_executor_run(query, direction, count) \
+	ExecutorRun(query, direction, count)
+#else
+#define plinth_executor_run(query, direction, count) \
+	ExecutorRun(query, direction, count, true)
 #endif
 
 /* 18 lets a module state its name and version. */

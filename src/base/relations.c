@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * relations.c
+ *		OIDs of the extension's own tables, dropped by invalidation.
+ *
+ * The cache is a short array: the extension has a dozen tables, and a
+ * backend asks for few of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/relations.h"
+
+#include "catalog/namespace.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "base/names.h"
+
+#define RELATIONS_CACHED 32
+
+typedef struct KnownRelation
+{
+	const char *name; /* NULL: free */
+	Oid oid;
+} KnownRelation;
+
+static KnownRelation known[RELATIONS_CACHED];
+static bool callback_registered = false;
+
+static void forget_relation(Datum arg, Oid relid);
+
+Oid
+plinth_relation_oid(const char *name)
+{
+	Oid schema;
+	Oid oid;
+
+	for (int i = 0; i < RELATIONS_CACHED && known[i].name != NULL; i++)
+		if (strcmp(known[i].name, name) == 0 && OidIsValid(known[i].oid))
+			return known[i].oid;
+
+	if (!callback_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+		callback_registered = true;
+	}
+
+	schema = get_namespace_oid(PLINTH_SCHEMA, true);
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	oid = get_relname_relid(name, schema);
+	if (!OidIsValid(oid))
+		return InvalidOid;
+
+	for (int i = 0; i < RELATIONS_CACHED; i++)
+		if (known[i].name == NULL || strcmp(known[i].name, name) == 0)
+		{
+			known[i].name = name;
+			known[i].oid = oid;
+			break;
+		}
+
+	return oid;
+}
+
+Oid
+plinth_relation_require(const char *name)
+{
+	Oid oid = plinth_relation_oid(name);
+
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s.%s\" does not exist", PLINTH_SCHEMA, name),
+				 errhint("Create it with CREATE EXTENSION %s CASCADE.",
+						 PLINTH_EXTENSION)));
+	return oid;
+}
+
+/*
+ * Forget one relation, or all.  The name keeps its place.
+ */
+static void
+forget_relation(Datum arg, Oid relid)
+{
+	for (int i = 0; i < RELATIONS_CACHED; i++)
+		if (!OidIsValid(relid) || known[i].oid == relid)
+			known[i].oid = InvalidOid;
+}
