@@ -30,3 +30,9 @@ GRANT EXECUTE ON FUNCTION plinth.install(text, text), plinth.upgrade(text, text)
 	TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.modules()
 	TO authenticated, service_role, plinth_owner, pg_monitor;
+-- level: pure arithmetic, for everybody
+GRANT EXECUTE ON FUNCTION plinth.level_for_xp(bigint), plinth.xp_for_level(integer)
+	TO anon, authenticated, service_role, plinth_owner;
+
+-- certificate: numbers are handed out by the modules' functions
+GRANT EXECUTE ON FUNCTION plinth.generate_certificate_number() TO service_role, plinth_owner;
