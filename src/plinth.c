@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 
 #include "base/compat.h"
+#include "claims/claims.h"
 
 PLINTH_MODULE_MAGIC;
 
@@ -32,6 +33,7 @@ typedef struct PlinthRoom
 
 /* In dependency order. */
 static const PlinthRoom rooms[] = {
+	{.name = "claims", .define_settings = plinth_claims_define_settings},
 	{.name = NULL},
 };
 

@@ -36,3 +36,8 @@ GRANT EXECUTE ON FUNCTION plinth.level_for_xp(bigint), plinth.xp_for_level(integ
 
 -- certificate: numbers are handed out by the modules' functions
 GRANT EXECUTE ON FUNCTION plinth.generate_certificate_number() TO service_role, plinth_owner;
+
+-- claims
+GRANT EXECUTE ON FUNCTION plinth.auth_uid(), plinth.auth_jwt(), plinth.auth_role(),
+	plinth.auth_email(), plinth.auth_session_id(), plinth.auth_aal(), plinth.is_service()
+	TO anon, authenticated, service_role, plinth_owner, plinth_gateway, pg_monitor;

@@ -40,24 +40,31 @@ extern void plinth_claims_define_settings(void);
 
 /*
  * The claims that count now, or NULL for an anonymous caller: nothing set,
- * nothing believable, not an object, or expired at the transaction's start.
+ * nothing believable, not an object, or expired (by more than plinth.jwt_leeway)
+ * at the transaction's start.  The pointer is good until a setting changes.
  */
 extern const ClaimsIdentity *plinth_claims_current(void);
 
 /*
  * Make claims the verified ones: until the transaction ends, or for the
- * session.  The text must be a JSON object.  Not in a parallel operation.
+ * session.  The text must be a JSON object, or empty: then there are none.
+ * Not in a parallel operation.
  */
 extern void plinth_claims_set_verified(const char *json, bool is_local);
 
-/* plinth.is_service(): spec/plinth.md, rule 3. */
+/*
+ * Is the role in force outside any SECURITY DEFINER function service_role,
+ * plinth_owner or a superuser?  A worker that runs somebody's policy must
+ * set the role setting as well, or it is asked about itself.
+ */
 extern bool plinth_claims_is_service(void);
 
 /*
  * The client's address as text ("192.0.2.7", "2001:db8::1"), or NULL when it
  * is unknown: first address of x-forwarded-for of a believed request.headers
  * when plinth.trust_forwarded_for is on, else the connection's.  In the
- * current memory context.
+ * current memory context.  A parallel worker has no connection: functions
+ * that ask for the address are PARALLEL RESTRICTED.
  */
 extern char *plinth_claims_client_address(void);
 
