@@ -17,6 +17,7 @@
 #include "storage/lwlock.h"
 #include "utils/guc.h"
 
+#include "account/account.h"
 #include "base/compat.h"
 #include "claims/claims.h"
 
@@ -34,6 +35,10 @@ typedef struct PlinthRoom
 /* In dependency order. */
 static const PlinthRoom rooms[] = {
 	{.name = "claims", .define_settings = plinth_claims_define_settings},
+	{.name = "account",
+	 .define_settings = plinth_account_define_settings,
+	 .shmem_request = plinth_account_shmem_request,
+	 .shmem_startup = plinth_account_shmem_startup},
 	{.name = NULL},
 };
 

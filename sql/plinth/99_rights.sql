@@ -41,3 +41,8 @@ GRANT EXECUTE ON FUNCTION plinth.generate_certificate_number() TO service_role, 
 GRANT EXECUTE ON FUNCTION plinth.auth_uid(), plinth.auth_jwt(), plinth.auth_role(),
 	plinth.auth_email(), plinth.auth_session_id(), plinth.auth_aal(), plinth.is_service()
 	TO anon, authenticated, service_role, plinth_owner, plinth_gateway, pg_monitor;
+
+-- account: for the functions of the module auth
+GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_verify(text, text),
+	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token()
+	TO plinth_owner;

@@ -1,0 +1,39 @@
+-- ---------------------------------------------------------------------
+-- Room: account
+--
+--		How a person proves who they are: what the module auth is built on.
+--
+-- Rights:	plinth_owner only
+-- Tests:	test/regress/sql/auth_password.sql
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION plinth.auth_password_hash(password text) RETURNS text
+	LANGUAGE c VOLATILE STRICT
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_password_hash';
+COMMENT ON FUNCTION plinth.auth_password_hash(text) IS
+'argon2id string (RFC 9106) of a password of at most 1024 bytes, with the memory and passes of plinth.password_memory and plinth.password_passes; errors: 22023 too long, 53000 no free hash slot within 50 ms, 55000 library not preloaded';
+
+CREATE FUNCTION plinth.auth_password_verify(password text, hash text) RETURNS boolean
+	LANGUAGE c VOLATILE
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_password_verify';
+COMMENT ON FUNCTION plinth.auth_password_verify(text, text) IS
+'whether this is the password of that argon2id string; false for a NULL, after the work of a true comparison, so that time tells nothing; errors: 53000 no free hash slot within 50 ms, 55000 library not preloaded';
+
+CREATE FUNCTION plinth.auth_password_outdated(hash text) RETURNS boolean
+	LANGUAGE c STABLE STRICT
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_password_outdated';
+COMMENT ON FUNCTION plinth.auth_password_outdated(text) IS
+'whether the hash took less memory or fewer passes than one made now, or is no argon2id string';
+
+CREATE FUNCTION plinth.auth_password_check(password text) RETURNS void
+	LANGUAGE c VOLATILE
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_password_check';
+COMMENT ON FUNCTION plinth.auth_password_check(text) IS
+'refuses a password that nobody may choose: errors 22023 NULL, not 8 to 1024 bytes, or on the built-in list or in the file of plinth.password_list (case of ASCII letters aside); 55000 that file cannot be read';
+
+CREATE FUNCTION plinth.auth_new_token() RETURNS text
+	LANGUAGE c VOLATILE
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_new_token';
+COMMENT ON FUNCTION plinth.auth_new_token() IS
+'256 bits of libsodium''s random generator as 43 characters of base64url (RFC 4648 section 5, no padding)';
+
