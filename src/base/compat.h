@@ -60,6 +60,11 @@
 #define plinth_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* 18 spells it so, and puts it first. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 18 dropped the executor's promise to be run only once. */
 #if PG_VERSION_NUM >= 180000
 #define plinth_executor_run(query, direction, count) \
