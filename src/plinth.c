@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 
 #include "account/account.h"
+#include "audit/audit.h"
 #include "base/compat.h"
 #include "claims/claims.h"
 
@@ -39,6 +40,7 @@ static const PlinthRoom rooms[] = {
 	 .define_settings = plinth_account_define_settings,
 	 .shmem_request = plinth_account_shmem_request,
 	 .shmem_startup = plinth_account_shmem_startup},
+	{.name = "audit", .define_settings = plinth_audit_define_settings},
 	{.name = NULL},
 };
 
