@@ -48,4 +48,6 @@ GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_
 -- audit: who owns tables may make its triggers; firing them needs no right
 GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
 	plinth.audit_client_address()
+	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token(),
+	plinth.auth_client_address(), plinth.auth_user_agent()
 	TO plinth_owner;
