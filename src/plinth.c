@@ -21,6 +21,7 @@
 #include "audit/audit.h"
 #include "base/compat.h"
 #include "claims/claims.h"
+#include "secrets/secrets.h"
 
 PLINTH_MODULE_MAGIC;
 
@@ -35,6 +36,10 @@ typedef struct PlinthRoom
 
 /* In dependency order. */
 static const PlinthRoom rooms[] = {
+	{.name = "secrets",
+	 .define_settings = plinth_secrets_define_settings,
+	 .shmem_request = plinth_secrets_shmem_request,
+	 .shmem_startup = plinth_secrets_shmem_startup},
 	{.name = "claims", .define_settings = plinth_claims_define_settings},
 	{.name = "account",
 	 .define_settings = plinth_account_define_settings,

@@ -51,3 +51,6 @@ GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
 	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token(),
 	plinth.auth_client_address(), plinth.auth_user_agent()
 	TO plinth_owner;
+-- secrets; plinth.key_import: superusers only
+GRANT EXECUTE ON FUNCTION plinth.keys() TO service_role, pg_monitor;
+GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
