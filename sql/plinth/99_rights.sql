@@ -44,13 +44,15 @@ GRANT EXECUTE ON FUNCTION plinth.auth_uid(), plinth.auth_jwt(), plinth.auth_role
 
 -- account: for the functions of the module auth
 GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_verify(text, text),
-	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token()
--- audit: who owns tables may make its triggers; firing them needs no right
-GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
-	plinth.audit_client_address()
 	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token(),
 	plinth.auth_client_address(), plinth.auth_user_agent()
 	TO plinth_owner;
+
+-- audit: who owns tables may make its triggers; firing them needs no right
+GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
+	plinth.audit_client_address()
+	TO plinth_owner;
+
 -- secrets; plinth.key_import: superusers only
 GRANT EXECUTE ON FUNCTION plinth.keys() TO service_role, pg_monitor;
 GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
