@@ -18,10 +18,9 @@
 #include "utils/guc.h"
 
 #include "account/account.h"
-#include "audit/audit.h"
 #include "base/compat.h"
 #include "claims/claims.h"
-#include "secrets/secrets.h"
+#include "router/router.h"
 
 PLINTH_MODULE_MAGIC;
 
@@ -36,16 +35,15 @@ typedef struct PlinthRoom
 
 /* In dependency order. */
 static const PlinthRoom rooms[] = {
-	{.name = "secrets",
-	 .define_settings = plinth_secrets_define_settings,
-	 .shmem_request = plinth_secrets_shmem_request,
-	 .shmem_startup = plinth_secrets_shmem_startup},
 	{.name = "claims", .define_settings = plinth_claims_define_settings},
 	{.name = "account",
 	 .define_settings = plinth_account_define_settings,
 	 .shmem_request = plinth_account_shmem_request,
 	 .shmem_startup = plinth_account_shmem_startup},
-	{.name = "audit", .define_settings = plinth_audit_define_settings},
+	{.name = "router",
+	 .define_settings = plinth_router_define_settings,
+	 .shmem_request = plinth_router_shmem_request,
+	 .shmem_startup = plinth_router_shmem_startup},
 	{.name = NULL},
 };
 

@@ -44,14 +44,18 @@
 #define plinth_member_can_set_role(member, role) is_member_of_role(member, role)
 #endif
 
-/* 16 lets a caller ask for the summarizing indexes only. */
+/* 16 asks about rights on any kind of object in one function. */
 #if PG_VERSION_NUM >= 160000
-#define plinth_insert_index_tuples(target, slot, estate)                       \
-	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL, \
-						  false)
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#define plinth_namespace_aclcheck(oid, role, mode) \
+	object_aclcheck(NamespaceRelationId, oid, role, mode)
+#define plinth_proc_aclcheck(oid, role, mode) \
+	object_aclcheck(ProcedureRelationId, oid, role, mode)
 #else
-#define plinth_insert_index_tuples(target, slot, estate) \
-	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL)
+#define plinth_namespace_aclcheck(oid, role, mode) \
+	pg_namespace_aclcheck(oid, role, mode)
+#define plinth_proc_aclcheck(oid, role, mode) pg_proc_aclcheck(oid, role, mode)
 #endif
 
 /* 17 dropped ReorderBufferTupleBuf: the change now holds the tuple itself. */

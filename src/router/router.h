@@ -56,6 +56,7 @@ typedef struct RouterSubscription
 	Oid relid;
 	uint8 events;			  /* ROUTER_EVENT_* */
 	AttrNumber filter_column; /* 0: none */
+	Oid filter_type;
 	RouterRouteKind route;
 	uint32 gaps; /* times that the stream broke off under it */
 	bool ended;	 /* no more changes; reason says why */
@@ -78,25 +79,18 @@ typedef struct RouterReader
 {
 	int slot;
 	uint64 id;
-	uint32 gaps;		 /* as in RouterSubscription, at this moment */
-	const char *channel; /* lives until the next call of the router */
+	uint32 gaps; /* as in RouterSubscription, at this moment */
+	char channel[ROUTER_CHANNEL_SIZE];
 } RouterReader;
-
-/* How much of the old row its readers may see. */
-typedef enum RouterOldRow
-{
-	ROUTER_OLD_NONE,
-	ROUTER_OLD_KEY,
-	ROUTER_OLD_WHOLE
-} RouterOldRow;
 
 /* One message: a change as some readers see it. */
 typedef struct RouterMatch
 {
 	const WireChange *change;
-	WireAction action;	  /* an UPDATE may enter or leave their view */
-	RouterOldRow old_row; /* what of the old row is theirs */
-	Bitmapset *columns;	  /* table column numbers that they may read */
+	WireAction action;		/* an UPDATE may enter or leave their view */
+	Bitmapset *columns;		/* numbers of the columns that they may read */
+	Bitmapset *old_columns; /* those of the old row that are for them */
+	bool old_is_new;		/* the key did not change: it is in new_row */
 	int nreaders;
 	RouterReader *readers;
 } RouterMatch;
@@ -132,6 +126,9 @@ extern bool plinth_router_wants(Oid relid);
  */
 extern RouterMatch *plinth_router_match(const WireTransaction *txn,
 										int *nmatches);
+
+/* Is there something to expire, or somebody to be told?  Asks no catalog. */
+extern bool plinth_router_due(void);
 
 /*
  * End what is over (token expired, session long gone, table dropped, policy

@@ -1,0 +1,409 @@
+/*-------------------------------------------------------------------------
+ *
+ * router_funcs.c
+ *		SQL face of the router: subscribe and unsubscribe.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "router/router.h"
+#include "router/router_internal.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_locale.h"
+#include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/names.h"
+#include "claims/claims.h"
+
+/* How long a subscription without a token's end lives. */
+#define ROUTER_DEFAULT_LIFE_MS INT64CONST(24 * 60 * 60 * 1000)
+
+/* How long subscribe waits for a stream worker that is on its way. */
+#define ROUTER_AWAIT_WORKER_MS 5000
+
+static void require_stream(void);
+static char *text_argument(FunctionCallInfo fcinfo, int number, const char *name);
+static uint8 read_event(const char *event);
+static Oid find_table(const char *schema, const char *table);
+static void read_filter(const char *text, Oid relid, RouterRoute *route,
+						RouterSubscription *sub);
+static void check_equality_type(Oid type, Oid collation, const char *column);
+static char *canonical_value(const char *value, Oid type, int32 typmod);
+static void set_identity(RouterSubscription *sub);
+static void enter(RouterSubscription *sub);
+static void raise_problem(const RouterProblem *problem);
+
+/*
+ * plinth.realtime_subscribe(topic text, schema_name text, table_name text,
+ *		event text, filter text, since pg_lsn)
+ *		-> (subscription_id int8, session_key text, listen_channel text,
+ *			after_seq int8)
+ *
+ * Follow the changes of a published table, as the current role and user.
+ *
+ *	topic		1 to 255 bytes, for the subscriber's own use
+ *	event		INSERT, UPDATE, DELETE or *
+ *	filter		column=eq.value; NULL: every row
+ *	since		what was committed from there on is wanted too
+ *
+ * The subscription is live when the function returns, and stays so when the
+ * transaction is rolled back.  after_seq is 0.
+ *
+ * Errors: 22023 an argument is wrong, the table is unknown or unpublished;
+ * 42501 no right to read the table; 53400 too many subscriptions; 55000 the
+ * stream does not run here, or the table has no replica identity; 0A000 a
+ * policy, filter or kind of table that the stream does not support.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_router_subscribe);
+Datum
+plinth_sql_router_subscribe(PG_FUNCTION_ARGS)
+{
+	RouterSubscription *sub = palloc0(sizeof(RouterSubscription));
+	RouterRoute route;
+	RouterProblem problem;
+	TupleDesc desc;
+	char *topic = text_argument(fcinfo, 0, "topic");
+	char *schema;
+	char *table;
+	char *key;
+	Datum values[4];
+	bool nulls[4] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (topic[0] == '\0' || strlen(topic) >= ROUTER_TOPIC_SIZE)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid topic"),
+			 errdetail("A topic has 1 to %d bytes.", ROUTER_TOPIC_SIZE - 1)));
+	strlcpy(sub->topic, topic, sizeof(sub->topic));
+	sub->events = read_event(text_argument(fcinfo, 3, "event"));
+	if (PG_ARGISNULL(2))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot subscribe to a topic without a table"),
+						errdetail("Broadcast and presence are not supported "
+								  "yet."),
+						errhint("Name a schema and a table.")));
+	schema = text_argument(fcinfo, 1, "schema_name");
+	table = text_argument(fcinfo, 2, "table_name");
+
+	require_stream();
+	sub->relid = find_table(schema, table);
+	sub->role = GetUserId();
+	if (!plinth_router_compile(sub->relid, sub->role, true, &route, &problem))
+		raise_problem(&problem);
+	sub->route = route.kind;
+	if (!PG_ARGISNULL(4))
+		read_filter(text_to_cstring(PG_GETARG_TEXT_PP(4)), sub->relid, &route,
+					sub);
+	set_identity(sub);
+	key = plinth_router_new_key(sub);
+
+	/*
+	 * In this order: what is committed after the position is matched by it,
+	 * and what was in commit meanwhile by the snapshot's oldest transaction.
+	 * What is neither is visible to the caller's next statement.
+	 */
+	sub->start_lsn = GetXLogInsertRecPtr();
+	sub->start_xmin = GetLatestSnapshot()->xmin;
+
+	/* The ring keeps messages by reader, so that a new one has none in it. */
+	if (!PG_ARGISNULL(5) && PG_GETARG_LSN(5) < sub->start_lsn)
+		sub->gaps = 1;
+	enter(sub);
+
+	values[0] = Int64GetDatum((int64) sub->id);
+	values[1] = CStringGetTextDatum(key);
+	values[2] = CStringGetTextDatum(sub->channel);
+	values[3] = Int64GetDatum(0);
+	PG_RETURN_DATUM(
+		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * plinth.realtime_unsubscribe(subscription_id int8, session_key text) -> void
+ *
+ * End a subscription.
+ *
+ * Errors: P0002 there is none of that id; 42501 the key is another's.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_router_unsubscribe);
+Datum
+plinth_sql_router_unsubscribe(PG_FUNCTION_ARGS)
+{
+	plinth_router_require();
+	plinth_router_remove((uint64) PG_GETARG_INT64(0),
+						 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
+}
+
+/*
+ * Raise 55000 where no change can be decoded.
+ */
+static void
+require_stream(void)
+{
+	plinth_router_require();
+	if (!XLogLogicalInfoActive())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the change stream is not available"),
+						errdetail("\"wal_level\" is not \"logical\"."),
+						errhint(PLINTH_PREFLIGHT_HINT)));
+}
+
+/*
+ * A text argument that must not be NULL.
+ */
+static char *
+text_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+/*
+ * The events that a word means.
+ */
+static uint8
+read_event(const char *event)
+{
+	if (strcmp(event, "*") == 0)
+		return ROUTER_EVENT_ALL;
+	if (strcmp(event, "INSERT") == 0)
+		return ROUTER_EVENT_INSERT;
+	if (strcmp(event, "UPDATE") == 0)
+		return ROUTER_EVENT_UPDATE;
+	if (strcmp(event, "DELETE") == 0)
+		return ROUTER_EVENT_DELETE;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("invalid event \"%s\"", event),
+					errdetail("The events are INSERT, UPDATE, DELETE and "
+							  "*.")));
+}
+
+/*
+ * The table of a name, which stays until the transaction ends.
+ */
+static Oid
+find_table(const char *schema, const char *table)
+{
+	Oid namespace = get_namespace_oid(schema, true);
+	Oid relid = InvalidOid;
+
+	if (OidIsValid(namespace))
+		relid = get_relname_relid(table, namespace);
+	if (OidIsValid(relid))
+	{
+		LockRelationOid(relid, AccessShareLock);
+		if (get_relname_relid(table, namespace) != relid)
+			relid = InvalidOid;
+	}
+	if (!OidIsValid(relid))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("there is no table \"%s\"",
+							   quote_qualified_identifier(schema, table))));
+	return relid;
+}
+
+/*
+ * Read a filter into a subscription.
+ */
+static void
+read_filter(const char *text, Oid relid, RouterRoute *route,
+			RouterSubscription *sub)
+{
+	WireFilter filter;
+	const char *fault = plinth_wire_read_filter(text, &filter);
+	char *value;
+	Oid type;
+	Oid collation;
+	int32 typmod;
+	AttrNumber number;
+
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid filter \"%s\"", text), errdetail("%s", fault),
+				 errhint("For example: room_id=eq.42")));
+
+	number = get_attnum(relid, filter.column);
+	if (number <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the table has no column \"%s\"", filter.column)));
+	if (!bms_is_member(number, route->readable))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for column \"%s\"", filter.column),
+				 errdetail("A filter on a column would tell what is "
+						   "in it.")));
+	if (filter.more)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("several conditions in a filter are not supported"),
+				 errhint("Put a value that has a comma in it into double "
+						 "quotes.")));
+	if (filter.op != WIRE_OP_EQ || filter.negated)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("filters other than equality are not "
+							   "supported"),
+						errhint("Use %s=eq.value.", filter.column)));
+
+	get_atttypetypmodcoll(relid, number, &type, &typmod, &collation);
+	check_equality_type(type, collation, filter.column);
+	value = canonical_value(filter.value, type, typmod);
+	if (strlen(value) >= ROUTER_VALUE_SIZE)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the filter's value is too long"),
+						errdetail("It may have at most %d bytes.",
+								  ROUTER_VALUE_SIZE - 1)));
+
+	sub->filter_column = number;
+	sub->filter_type = type;
+	strlcpy(sub->filter_value, value, sizeof(sub->filter_value));
+}
+
+/*
+ * Refuse types where two equal values may be written differently, or one
+ * value differently under another setting.
+ */
+static void
+check_equality_type(Oid type, Oid collation, const char *column)
+{
+	Oid base = getBaseType(type);
+
+	switch (base)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case UUIDOID:
+		case NAMEOID:
+			return;
+		case TEXTOID:
+		case VARCHAROID:
+			if (!OidIsValid(collation) ||
+				get_collation_isdeterministic(collation))
+				return;
+			break;
+		default:
+			if (type_is_enum(base))
+				return;
+			break;
+	}
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("cannot filter by column \"%s\"", column),
+					errdetail("Equality of type %s is not supported in filters.",
+							  format_type_be(type)),
+					errhint("The types are boolean, integers, uuid, text and "
+							"enumerations.")));
+}
+
+/*
+ * A value as the type's output function gives it.  Its input function says
+ * 22P02 or the like to what is no value of the type.
+ */
+static char *
+canonical_value(const char *value, Oid type, int32 typmod)
+{
+	Oid input;
+	Oid output;
+	Oid param;
+	bool is_varlena;
+
+	getTypeInputInfo(type, &input, &param);
+	getTypeOutputInfo(type, &output, &is_varlena);
+	return OidOutputFunctionCall(
+		output, OidInputFunctionCall(input, pstrdup(value), param, typmod));
+}
+
+/*
+ * Whose subscription it is, and until when.
+ */
+static void
+set_identity(RouterSubscription *sub)
+{
+	const ClaimsIdentity *claims = plinth_claims_current();
+
+	sub->expires_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  ROUTER_DEFAULT_LIFE_MS);
+	if (claims == NULL)
+		return;
+	sub->has_user = claims->has_user;
+	sub->user_id = claims->user_id;
+	if (!TIMESTAMP_IS_NOEND(claims->expires_at))
+		sub->expires_at = claims->expires_at;
+}
+
+/*
+ * Enter a subscription, waiting for the stream worker if need be.
+ */
+static void
+enter(RouterSubscription *sub)
+{
+	RouterEntry entry = plinth_router_enter(sub);
+
+	if (entry == ROUTER_NO_WORKER &&
+		plinth_router_await_worker(ROUTER_AWAIT_WORKER_MS))
+		entry = plinth_router_enter(sub);
+
+	switch (entry)
+	{
+		case ROUTER_ENTERED:
+			return;
+		case ROUTER_NO_WORKER:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the change stream is not running in this database"),
+					 errhint(PLINTH_PREFLIGHT_HINT)));
+			break;
+		case ROUTER_USER_LIMIT:
+			ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+							errmsg("too many subscriptions"),
+							errdetail("A user may have %d live subscriptions.",
+									  ROUTER_MAX_PER_USER),
+							errhint("End those that are not needed any more with "
+									"realtime.unsubscribe().")));
+			break;
+		case ROUTER_FULL:
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many subscriptions"),
+				 errdetail("All %d are in use.", plinth_router_max_subscriptions),
+				 errhint("Increase \"plinth.realtime_max_subscriptions\" and "
+						 "restart the server.")));
+	}
+}
+
+/*
+ * Raise what stands in the way of a route.
+ */
+static void
+raise_problem(const RouterProblem *problem)
+{
+	ereport(ERROR,
+			(errcode(problem->sqlerrcode), errmsg_internal("%s", problem->message),
+			 problem->detail ? errdetail_internal("%s", problem->detail) : 0,
+			 problem->hint ? errhint("%s", problem->hint) : 0));
+}
