@@ -18,9 +18,11 @@
 #include "utils/guc.h"
 
 #include "account/account.h"
+#include "audit/audit.h"
 #include "base/compat.h"
 #include "claims/claims.h"
 #include "router/router.h"
+#include "secrets/secrets.h"
 
 PLINTH_MODULE_MAGIC;
 
@@ -35,11 +37,16 @@ typedef struct PlinthRoom
 
 /* In dependency order. */
 static const PlinthRoom rooms[] = {
+	{.name = "secrets",
+	 .define_settings = plinth_secrets_define_settings,
+	 .shmem_request = plinth_secrets_shmem_request,
+	 .shmem_startup = plinth_secrets_shmem_startup},
 	{.name = "claims", .define_settings = plinth_claims_define_settings},
 	{.name = "account",
 	 .define_settings = plinth_account_define_settings,
 	 .shmem_request = plinth_account_shmem_request,
 	 .shmem_startup = plinth_account_shmem_startup},
+	{.name = "audit", .define_settings = plinth_audit_define_settings},
 	{.name = "router",
 	 .define_settings = plinth_router_define_settings,
 	 .shmem_request = plinth_router_shmem_request,

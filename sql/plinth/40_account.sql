@@ -37,3 +37,15 @@ CREATE FUNCTION plinth.auth_new_token() RETURNS text
 COMMENT ON FUNCTION plinth.auth_new_token() IS
 '256 bits of libsodium''s random generator as 43 characters of base64url (RFC 4648 section 5, no padding)';
 
+CREATE FUNCTION plinth.auth_client_address() RETURNS inet
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_client_address';
+COMMENT ON FUNCTION plinth.auth_client_address() IS
+'address that the request comes from: that of the connection, or the first of x-forwarded-for where plinth.trust_forwarded_for says so; NULL when unknown; raises no error';
+
+CREATE FUNCTION plinth.auth_user_agent() RETURNS text
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_user_agent';
+COMMENT ON FUNCTION plinth.auth_user_agent() IS
+'user agent of the request''s headers where they are believed, at most 512 bytes, else NULL; raises no error';
+

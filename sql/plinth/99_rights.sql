@@ -56,5 +56,3 @@ GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
 -- secrets; plinth.key_import: superusers only
 GRANT EXECUTE ON FUNCTION plinth.keys() TO service_role, pg_monitor;
 GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
-	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token()
-	TO plinth_owner;

@@ -15,10 +15,15 @@
 #include <sodium.h>
 
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "base/bytes.h"
 #include "base/compat.h"
+#include "claims/claims.h"
+
+/* What is kept of a user agent; it is the client's to choose. */
+#define USER_AGENT_BYTES 512
 
 /*
  * plinth.auth_password_hash(password text) -> text
@@ -133,4 +138,41 @@ plinth_sql_account_new_token(PG_FUNCTION_ARGS)
 	plinth_bytes_zero(token, sizeof(token));
 
 	PG_RETURN_TEXT_P(result);
+}
+
+/*
+ * plinth.auth_client_address() -> inet
+ *
+ * Where the request comes from, as claims.h says; NULL when it is unknown.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_account_client_address);
+Datum
+plinth_sql_account_client_address(PG_FUNCTION_ARGS)
+{
+	char *address = plinth_claims_client_address();
+
+	if (address == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(DirectFunctionCall1(inet_in, CStringGetDatum(address)));
+}
+
+/*
+ * plinth.auth_user_agent() -> text
+ *
+ * The program that the request's headers name, at most USER_AGENT_BYTES of
+ * it; NULL when there are no headers to be believed.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_account_user_agent);
+Datum
+plinth_sql_account_user_agent(PG_FUNCTION_ARGS)
+{
+	char *agent = plinth_claims_user_agent();
+	size_t length;
+
+	if (agent == NULL)
+		PG_RETURN_NULL();
+	length = strlen(agent);
+	if (length > USER_AGENT_BYTES)
+		length = pg_mbcliplen(agent, length, USER_AGENT_BYTES);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(agent, length));
 }

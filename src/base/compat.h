@@ -58,6 +58,16 @@
 #define plinth_proc_aclcheck(oid, role, mode) pg_proc_aclcheck(oid, role, mode)
 #endif
 
+/* 16 lets a caller ask for the summarizing indexes only. */
+#if PG_VERSION_NUM >= 160000
+#define plinth_insert_index_tuples(target, slot, estate)                       \
+	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL, \
+						  false)
+#else
+#define plinth_insert_index_tuples(target, slot, estate) \
+	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL)
+#endif
+
 /* 17 dropped ReorderBufferTupleBuf: the change now holds the tuple itself. */
 #if PG_VERSION_NUM >= 170000
 #define plinth_change_tuple(field) (field)

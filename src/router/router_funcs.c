@@ -231,8 +231,10 @@ static void
 read_filter(const char *text, Oid relid, RouterRoute *route,
 			RouterSubscription *sub)
 {
+	const char *rest = text;
 	WireFilter filter;
-	const char *fault = plinth_wire_read_filter(text, &filter);
+	const char *fault = plinth_wire_parse_filter(&rest, &filter);
+	char *column;
 	char *value;
 	Oid type;
 	Oid collation;
@@ -245,17 +247,17 @@ read_filter(const char *text, Oid relid, RouterRoute *route,
 				 errmsg("invalid filter \"%s\"", text), errdetail("%s", fault),
 				 errhint("For example: room_id=eq.42")));
 
-	number = get_attnum(relid, filter.column);
+	column = pnstrdup(filter.column, filter.column_length);
+	number = get_attnum(relid, column);
 	if (number <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the table has no column \"%s\"", filter.column)));
+						errmsg("the table has no column \"%s\"", column)));
 	if (!bms_is_member(number, route->readable))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for column \"%s\"", filter.column),
-				 errdetail("A filter on a column would tell what is "
-						   "in it.")));
-	if (filter.more)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for column \"%s\"", column),
+						errdetail("A filter on a column would tell what is "
+								  "in it.")));
+	if (*rest != '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("several conditions in a filter are not supported"),
@@ -265,11 +267,11 @@ read_filter(const char *text, Oid relid, RouterRoute *route,
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("filters other than equality are not "
 							   "supported"),
-						errhint("Use %s=eq.value.", filter.column)));
+						errhint("Use %s=eq.value.", column)));
 
 	get_atttypetypmodcoll(relid, number, &type, &typmod, &collation);
-	check_equality_type(type, collation, filter.column);
-	value = canonical_value(filter.value, type, typmod);
+	check_equality_type(type, collation, column);
+	value = canonical_value(plinth_wire_filter_value(&filter), type, typmod);
 	if (strlen(value) >= ROUTER_VALUE_SIZE)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the filter's value is too long"),

@@ -158,7 +158,6 @@ static void add_key(RouterKeys *found, const char *user, const char *value,
 static RouterField old_field(const WireChange *change, AttrNumber number);
 static RouterField new_field(const WireChange *change, AttrNumber number);
 static RouterField value_field(const WireValue *value);
-static int column_place(const WireChange *change, AttrNumber number);
 static void emit(RouterResult *result, const WireChange *change,
 				 RouterGroup *group, const RouterKey *key, bool old_known);
 static void add_match(RouterResult *result, const RouterMatch *match);
@@ -835,7 +834,7 @@ add_key(RouterKeys *found, const char *user, const char *value, bool in_old)
 static RouterField
 old_field(const WireChange *change, AttrNumber number)
 {
-	int i = column_place(change, number);
+	int i = plinth_wire_column(change->relation, number);
 	RouterField unknown = {.known = false};
 
 	if (i < 0)
@@ -853,7 +852,7 @@ old_field(const WireChange *change, AttrNumber number)
 static RouterField
 new_field(const WireChange *change, AttrNumber number)
 {
-	int i = column_place(change, number);
+	int i = plinth_wire_column(change->relation, number);
 	RouterField unknown = {.known = false};
 
 	if (i < 0 || change->new_row == NULL)
@@ -879,20 +878,6 @@ value_field(const WireValue *value)
 		field.text = value->text;
 	}
 	return field;
-}
-
-/*
- * Where a column stands in the change's rows, or -1.
- */
-static int
-column_place(const WireChange *change, AttrNumber number)
-{
-	const WireRelation *relation = change->relation;
-
-	for (int i = 0; i < relation->ncolumns; i++)
-		if (relation->columns[i].number == number)
-			return i;
-	return -1;
 }
 
 /*

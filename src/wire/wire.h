@@ -40,7 +40,8 @@ typedef enum WireForm
 
 typedef struct WireColumn
 {
-	const char *name; /* in the database's encoding */
+	const char *name;	   /* in the database's encoding */
+	const char *type_name; /* pg_type.typname: int8, _text */
 	Oid type;
 	AttrNumber number; /* in the table; columns keep this order */
 	WireForm form;
@@ -59,10 +60,11 @@ typedef struct WireRelation
 
 typedef enum WireState
 {
-	WIRE_ABSENT,   /* not in this image: outside the key of an old row */
-	WIRE_NULL,	   /* SQL NULL */
-	WIRE_TEXT,	   /* text and length are set */
-	WIRE_UNCHANGED /* large value that the WAL does not carry again */
+	WIRE_ABSENT,	/* not in this image: outside the key of an old row */
+	WIRE_NULL,		/* SQL NULL */
+	WIRE_TEXT,		/* text and length are set */
+	WIRE_UNCHANGED, /* large value that the WAL does not carry again */
+	WIRE_TOO_LARGE	/* there, but larger than what is kept */
 } WireState;
 
 typedef struct WireValue
@@ -72,7 +74,66 @@ typedef struct WireValue
 	const char *text; /* with a terminating zero */
 } WireValue;
 
-/* A condition on one column: column=[not.]op.value. */
+typedef struct WireChange
+{
+	WireAction action;
+	const WireRelation *relation;
+	uint32 index;		/* place in the transaction, from 0 */
+	WireValue *old_row; /* ncolumns values; NULL in an UPDATE: same key */
+	WireValue *new_row; /* ncolumns values, or NULL */
+} WireChange;
+
+/* A committed transaction's changes of tables that somebody follows. */
+typedef struct WireTransaction
+{
+	TransactionId xid;
+	XLogRecPtr commit_lsn; /* start of the commit record */
+	XLogRecPtr end_lsn;	   /* end of it */
+	TimestampTz commit_time;
+	int nchanges;
+	WireChange *changes; /* in order */
+
+	/*
+	 * The changes are not all here, and readers get a gap: too large to keep,
+	 * or a row could not be turned into text.
+	 */
+	bool overflowed;
+} WireTransaction;
+
+/* How much of the old row its reader may see. */
+typedef enum WireOldPart
+{
+	WIRE_OLD_NONE,
+	WIRE_OLD_KEY,
+	WIRE_OLD_WHOLE
+} WireOldPart;
+
+/* What a reader is shown of a change. */
+typedef struct WireView
+{
+	WireAction action; /* an UPDATE may enter or leave the reader's view */
+	WireOldPart old_part;
+	Bitmapset *columns; /* numbers of the columns that it may read */
+} WireView;
+
+/*
+ * Append a change as the JSON object that subscribers are sent, all members
+ * but "seq": a reader puts {"seq":n, in the place of the first brace.  When
+ * the object would be larger than limit bytes, new and old hold the key only
+ * and errors says so.  Pure: touches no catalog, raises nothing but out of
+ * memory.
+ */
+extern void plinth_wire_write_change(StringInfo out, const WireTransaction *txn,
+									 const WireChange *change,
+									 const WireView *view, Size limit);
+
+/* Name of an action as payloads and filters spell it: INSERT, ... */
+extern const char *plinth_wire_action_name(WireAction action);
+
+/*
+ * A condition on a column, column=op.value.  The strings are not terminated
+ * and lead into the text that was parsed.
+ */
 typedef enum WireOperator
 {
 	WIRE_OP_EQ,
@@ -92,38 +153,37 @@ typedef enum WireOperator
 
 typedef struct WireFilter
 {
-	char *column;
-	bool negated;
+	const char *column;
+	size_t column_length;
+	bool negated; /* not.op */
 	WireOperator op;
-	char *value; /* without the quotes that may stand around it */
-	bool more;	 /* another condition follows, after a comma */
+	bool quoted; /* the value is in double quotes, which are not part of it */
+	const char *value;
+	size_t value_length;
 } WireFilter;
 
 /*
- * Read the first condition of a filter, in the current memory context.
- * NULL, or a sentence that says what is wrong with it.
+ * Parse the condition at *text and set *text behind it and its comma; an
+ * empty rest is the end.  Returns NULL, or what is wrong: a sentence for an
+ * error's detail.
  */
-extern const char *plinth_wire_read_filter(const char *text, WireFilter *filter);
+extern const char *plinth_wire_parse_filter(const char **text,
+											WireFilter *filter);
 
-typedef struct WireChange
-{
-	WireAction action;
-	const WireRelation *relation;
-	uint32 index;		/* place in the transaction, from 0 */
-	WireValue *old_row; /* ncolumns values, or NULL */
-	WireValue *new_row; /* ncolumns values, or NULL */
-} WireChange;
+/*
+ * The filter's value with quotes and their escapes taken off, palloc'd.
+ */
+extern char *plinth_wire_filter_value(const WireFilter *filter);
 
-/* A committed transaction's changes of tables that somebody follows. */
-typedef struct WireTransaction
-{
-	TransactionId xid;
-	XLogRecPtr commit_lsn; /* start of the commit record */
-	XLogRecPtr end_lsn;	   /* end of it */
-	TimestampTz commit_time;
-	int nchanges;
-	WireChange *changes; /* in order */
-	bool overflowed;	 /* too large to keep: readers get a gap */
-} WireTransaction;
+/*
+ * Is a value equal to a filter's, which has been through its type's input
+ * and output functions?  NULL, and what the WAL does not carry, is equal to
+ * nothing.
+ */
+extern bool plinth_wire_value_equals(const WireValue *value, const char *text,
+									 size_t length);
+
+/* Place of a column by its number in the table, or -1. */
+extern int plinth_wire_column(const WireRelation *relation, AttrNumber number);
 
 #endif /* PLINTH_WIRE_H */

@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * wire_filter.c
- *		The text of a filter: column=[not.]op.value
+ *		Does a change match a filter?
  *
- * A value with a comma, a quote or a backslash in it stands in double
- * quotes, where a backslash keeps the next character as it is.  Conditions
- * are joined by commas.  The names of the operators are those of PostgREST.
+ * A filter is column=op.value, several joined by commas; a value with a
+ * comma in it stands in double quotes, a list in parentheses.  The grammar
+ * is PostgREST's for horizontal filtering.
+ *
+ * Pure: text in, values out.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "wire/wire.h"
-
-#include "lib/stringinfo.h"
 
 static const struct
 {
@@ -35,85 +35,144 @@ static const struct
 	{"isdistinct", WIRE_OP_ISDISTINCT},
 };
 
-static bool read_operator(const char **at, WireOperator *op);
-static const char *read_value(const char *at, WireFilter *filter);
+static bool find_operator(const char *name, size_t length, WireOperator *op);
+static const char *skip_quoted(const char *text);
+static const char *skip_list(const char *text);
 
-/*
- * Read the first condition of a filter.
- */
 const char *
-plinth_wire_read_filter(const char *text, WireFilter *filter)
+plinth_wire_parse_filter(const char **text, WireFilter *filter)
 {
-	const char *equals = strchr(text, '=');
-	const char *at;
+	const char *p = *text;
+	const char *start = p;
 
-	memset(filter, 0, sizeof(*filter));
-	if (equals == NULL || equals == text)
+	while (*p != '\0' && *p != '=' && *p != ',')
+		p++;
+	if (*p != '=' || p == start)
 		return "A filter has the form column=operator.value.";
-	filter->column = pnstrdup(text, equals - text);
+	filter->column = start;
+	filter->column_length = p - start;
 
-	at = equals + 1;
-	if (strncmp(at, "not.", 4) == 0)
-	{
-		filter->negated = true;
-		at += 4;
-	}
-	if (!read_operator(&at, &filter->op))
+	start = ++p;
+	filter->negated = strncmp(p, "not.", 4) == 0;
+	if (filter->negated)
+		start = p += 4;
+	while (*p >= 'a' && *p <= 'z')
+		p++;
+	if (*p != '.')
+		return "A filter's operator is followed by a point and a value.";
+	if (!find_operator(start, p - start, &filter->op))
 		return "The operators are eq, neq, lt, lte, gt, gte, in, like, ilike, "
-			   "is, match, imatch and isdistinct, with or without \"not.\" "
-			   "before them.";
+			   "is, match, imatch and isdistinct, and not. before them.";
 
-	return read_value(at, filter);
+	start = ++p;
+	filter->quoted = *p == '"';
+	if (filter->quoted)
+	{
+		p = skip_quoted(p);
+		if (p == NULL)
+			return "A quoted value has no end.";
+	}
+	else if (filter->op == WIRE_OP_IN)
+	{
+		p = skip_list(p);
+		if (p == NULL)
+			return "A list of values stands in parentheses.";
+	}
+	else
+		while (*p != '\0' && *p != ',')
+			p++;
+	filter->value = start;
+	filter->value_length = p - start;
+	if (filter->quoted)
+	{
+		filter->value++;
+		filter->value_length -= 2;
+	}
+
+	if (*p == ',')
+	{
+		if (*++p == '\0')
+			return "A comma is followed by another filter.";
+	}
+	else if (*p != '\0')
+		return "A quoted value or a list is followed by a comma or nothing.";
+	*text = p;
+	return NULL;
 }
 
-/*
- * Read an operator and the dot after it.
- */
+char *
+plinth_wire_filter_value(const WireFilter *filter)
+{
+	char *value = palloc(filter->value_length + 1);
+	char *to = value;
+
+	for (size_t i = 0; i < filter->value_length; i++)
+	{
+		if (filter->quoted && filter->value[i] == '\\' &&
+			i + 1 < filter->value_length)
+			i++;
+		*to++ = filter->value[i];
+	}
+	*to = '\0';
+	return value;
+}
+
+bool
+plinth_wire_value_equals(const WireValue *value, const char *text, size_t length)
+{
+	return value->state == WIRE_TEXT && value->length == length &&
+		   memcmp(value->text, text, length) == 0;
+}
+
 static bool
-read_operator(const char **at, WireOperator *op)
+find_operator(const char *name, size_t length, WireOperator *op)
 {
 	for (size_t i = 0; i < lengthof(operators); i++)
-	{
-		size_t length = strlen(operators[i].name);
-
-		if (strncmp(*at, operators[i].name, length) == 0 && (*at)[length] == '.')
+		if (strlen(operators[i].name) == length &&
+			memcmp(operators[i].name, name, length) == 0)
 		{
 			*op = operators[i].op;
-			*at += length + 1;
 			return true;
 		}
-	}
 	return false;
 }
 
 /*
- * Read a value, up to the end or the comma before the next condition.
+ * Behind the closing quote of the string that begins here, or NULL.  A
+ * backslash takes the next character as it is.
  */
 static const char *
-read_value(const char *at, WireFilter *filter)
+skip_quoted(const char *text)
 {
-	StringInfoData value;
-
-	initStringInfo(&value);
-	if (*at == '"')
+	for (text++; *text != '\0'; text++)
 	{
-		for (at++; *at != '"'; at++)
-		{
-			if (*at == '\\')
-				at++;
-			if (*at == '\0')
-				return "A quoted value has no end.";
-			appendStringInfoChar(&value, *at);
-		}
-		at++;
-		if (*at != '\0' && *at != ',')
-			return "Something stands behind a quoted value.";
+		if (*text == '"')
+			return text + 1;
+		if (*text == '\\' && *++text == '\0')
+			break;
 	}
-	else
-		for (; *at != '\0' && *at != ','; at++)
-			appendStringInfoChar(&value, *at);
-
-	filter->value = value.data;
-	filter->more = *at == ',';
 	return NULL;
+}
+
+/*
+ * Behind the closing parenthesis of the list that begins here, or NULL.
+ */
+static const char *
+skip_list(const char *text)
+{
+	if (*text != '(')
+		return NULL;
+	text++;
+	while (*text != '\0' && *text != ')')
+	{
+		if (*text == '"')
+		{
+			text = skip_quoted(text);
+			if (text == NULL)
+				return NULL;
+		}
+		else
+			text++;
+	}
+	return *text == ')' ? text + 1 : NULL;
 }

@@ -1,0 +1,677 @@
+-- ---------------------------------------------------------------------
+-- Function: @schema@.attach(relation regclass, redact text[], ignore text[])
+--
+--		Audit a table from now on.
+--
+--	relation	a plain or a partitioned table; the children of a table that
+--				others inherit from are audited with it
+--	redact		columns whose values are kept as "[redacted]"
+--	ignore		columns whose change alone makes no record
+--
+-- Plain tables get one trigger for each event, with transition tables.
+-- Partitioned tables and tables in an inheritance tree get a row trigger,
+-- because there the server's transition tables are wrong or incomplete.
+-- Repeating the call replaces what there was.
+--
+-- Errors: 22023 unknown column or NULL argument; 42809 not such a table;
+-- 42501 not the owner; 55000 a partition that is audited with its parent.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.attach(relation regclass, redact text[] DEFAULT '{}',
+								ignore text[] DEFAULT '{}')
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	target	record;
+	unknown	text;
+	chosen	text;	-- row or statement
+	event	record;
+BEGIN
+	IF relation IS NULL OR redact IS NULL OR ignore IS NULL THEN
+		RAISE EXCEPTION 'cannot audit a table with an argument that is null'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+
+	SELECT wanted INTO unknown
+	FROM unnest(redact || ignore) AS wanted
+	WHERE NOT EXISTS (
+		SELECT FROM pg_attribute AS a
+		WHERE a.attrelid = relation AND a.attname = wanted
+			  AND a.attnum > 0 AND NOT a.attisdropped)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'column "%" of table "%" does not exist', unknown, relation
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Every column to redact or to ignore must be there.';
+	END IF;
+
+	FOR target IN
+		WITH RECURSIVE tree AS (
+			SELECT attach.relation::oid AS id
+			UNION
+			SELECT i.inhrelid
+			FROM tree
+			JOIN pg_inherits AS i ON i.inhparent = tree.id
+			JOIN pg_class AS p ON p.oid = tree.id AND p.relkind = 'r')
+		SELECT c.oid, c.relkind, c.relpersistence, c.relispartition,
+			   n.nspname, c.relname,
+			   c.relkind = 'p'
+			   OR EXISTS (SELECT FROM pg_inherits AS i
+						  WHERE c.oid IN (i.inhparent, i.inhrelid)) AS by_row
+		FROM tree
+		JOIN pg_class AS c ON c.oid = tree.id
+		JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		ORDER BY c.oid = relation DESC, n.nspname, c.relname
+	LOOP
+		IF target.relkind NOT IN ('r', 'p') OR target.relpersistence = 't'
+		   OR target.oid = '@schema@.audit_logs'::regclass
+		   OR EXISTS (SELECT FROM pg_inherits AS i
+					  WHERE i.inhrelid = target.oid
+							AND i.inhparent = '@schema@.audit_logs'::regclass) THEN
+			RAISE EXCEPTION 'cannot audit "%.%"', target.nspname, target.relname
+				USING ERRCODE = 'wrong_object_type',
+					  DETAIL = 'Only permanent tables outside of the audit log can be audited.';
+		END IF;
+		IF EXISTS (SELECT FROM pg_trigger AS t
+				   WHERE t.tgrelid = target.oid AND t.tgparentid <> 0
+						 AND t.tgname LIKE 'plinth\_audit%') THEN
+			RAISE EXCEPTION 'cannot audit partition "%.%" by itself',
+							target.nspname, target.relname
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					  DETAIL = 'It is audited with the table that it is a partition of.';
+		END IF;
+
+		chosen := CASE WHEN target.by_row THEN 'row' ELSE 'statement' END;
+		PERFORM @schema@.drop_triggers(target.oid, chosen);
+
+		FOR event IN
+			SELECT * FROM (VALUES
+				('row', 'plinth_audit_row', 'INSERT OR UPDATE OR DELETE', '', 'ROW', 'audit_row'),
+				('statement', 'plinth_audit_insert', 'INSERT',
+				 'REFERENCING NEW TABLE AS new_rows', 'STATEMENT', 'audit_statement'),
+				('statement', 'plinth_audit_update', 'UPDATE',
+				 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows', 'STATEMENT', 'audit_statement'),
+				('statement', 'plinth_audit_delete', 'DELETE',
+				 'REFERENCING OLD TABLE AS old_rows', 'STATEMENT', 'audit_statement'),
+				(chosen, 'plinth_audit_truncate', 'TRUNCATE', '', 'STATEMENT', 'audit_statement'))
+				AS e (form, name, event, tables, level, function)
+			WHERE e.form = chosen
+		LOOP
+			EXECUTE format(
+				'CREATE OR REPLACE TRIGGER %I AFTER %s ON %I.%I %s FOR EACH %s EXECUTE FUNCTION plinth.%I(%L, %L)',
+				event.name, event.event, target.nspname, target.relname,
+				event.tables, event.level, event.function,
+				redact::text, ignore::text);
+		END LOOP;
+	END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.attach(regclass, text[], text[]) IS
+'audit a table from now on; arguments: table, columns whose values are kept as "[redacted]", columns whose change alone makes no record; repeat = replace; for the table''s owner; errors: 22023 unknown column, 42809 not a permanent table, 42501 not the owner, 55000 partition that is audited with its parent';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.detach(relation regclass)
+--
+--		Audit a table, and those that inherit from it, no longer.
+--
+-- Errors: 22023 NULL; 42501 not the owner; 55000 a partition that is
+-- audited with its parent.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.detach(relation regclass)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	target	oid;
+BEGIN
+	IF relation IS NULL THEN
+		RAISE EXCEPTION 'cannot detach a table that is null'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF EXISTS (SELECT FROM pg_trigger AS t
+			   WHERE t.tgrelid = relation AND t.tgparentid <> 0
+					 AND t.tgname LIKE 'plinth\_audit%') THEN
+		RAISE EXCEPTION 'cannot detach partition "%" by itself', relation
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = 'It is audited with the table that it is a partition of.';
+	END IF;
+
+	FOR target IN
+		WITH RECURSIVE tree AS (
+			SELECT detach.relation::oid AS id
+			UNION
+			SELECT i.inhrelid
+			FROM tree
+			JOIN pg_inherits AS i ON i.inhparent = tree.id
+			JOIN pg_class AS p ON p.oid = tree.id AND p.relkind = 'r')
+		SELECT id FROM tree
+	LOOP
+		PERFORM @schema@.drop_triggers(target, NULL);
+	END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.detach(regclass) IS
+'audit a table no longer; its records stay; for the table''s owner; errors: 22023 NULL, 42501 not the owner, 55000 partition that is audited with its parent';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.drop_triggers(relation oid, kept_form text)
+--
+--		Drop a table's audit triggers, but for those of one form, which are
+--		about to be replaced in place.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.drop_triggers(relation oid, kept_form text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	old_trigger	record;
+BEGIN
+	FOR old_trigger IN
+		SELECT t.tgname, n.nspname, c.relname
+		FROM pg_trigger AS t
+		JOIN pg_class AS c ON c.oid = t.tgrelid
+		JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE t.tgrelid = drop_triggers.relation
+			  AND NOT t.tgisinternal
+			  AND t.tgname LIKE 'plinth\_audit%'
+			  AND t.tgname <> ALL (CASE drop_triggers.kept_form
+				WHEN 'row' THEN
+					'{plinth_audit_row,plinth_audit_truncate}'::name[]
+				WHEN 'statement' THEN
+					'{plinth_audit_insert,plinth_audit_update,plinth_audit_delete,plinth_audit_truncate}'::name[]
+				ELSE '{}'::name[] END)
+		ORDER BY t.tgname
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %I.%I', old_trigger.tgname,
+					   old_trigger.nspname, old_trigger.relname);
+	END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.drop_triggers(oid, text) IS
+'drop a table''s audit triggers but those of the form to keep (row, statement or NULL); part of attach and detach; errors: 42501 not the owner';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.check_reader()
+--
+--		Refuse a caller who may not read the log.
+--
+-- Errors: 42501 neither administrator nor service.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.check_reader()
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT (plinth.is_service() OR auth.is_admin()) THEN
+		RAISE EXCEPTION 'permission denied for the audit log'
+			USING ERRCODE = 'insufficient_privilege',
+				  DETAIL = 'Only administrators and service_role read it.';
+	END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.check_reader() IS
+'raises 42501 unless the caller is an administrator or service_role; part of history';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.check_service()
+--
+--		Refuse a caller who is not the service.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.check_service()
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT plinth.is_service() THEN
+		RAISE EXCEPTION 'permission denied for the upkeep of the audit log'
+			USING ERRCODE = 'insufficient_privilege',
+				  DETAIL = 'Only service_role, plinth_owner and superusers may do this.';
+	END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.check_service() IS
+'raises 42501 unless the caller is service_role, plinth_owner or a superuser; part of ensure_partitions and purge';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.history(relation regclass, record_id uuid, limit_count int)
+--
+--		What happened to a row, the newest first.
+--
+--	record_id	the row's primary key, one uuid column
+--	limit_count	records wanted, 1 to 1000, clamped
+--
+-- SECURITY DEFINER so that a refusal is an error and not an empty result.
+-- Errors: 42501 neither administrator nor service.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.history(relation regclass, record_id uuid,
+								 limit_count integer DEFAULT 100)
+RETURNS SETOF @schema@.audit_logs
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM @schema@.check_reader();
+
+	RETURN QUERY
+		SELECT l.*
+		FROM pg_class AS c
+		JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		JOIN @schema@.audit_logs AS l
+			ON l.table_schema = n.nspname::text AND l.table_name = c.relname::text
+		WHERE c.oid = history.relation AND l.record_id = history.record_id
+		ORDER BY l.created_at DESC, l.id DESC
+		LIMIT least(greatest(coalesce(history.limit_count, 100), 1), 1000);
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.history(regclass, uuid, integer) IS
+'audit records of the row with this uuid key, the newest first; limit_count 1..1000, clamped, NULL = 100; for administrators and service_role; errors: 42501';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.history(relation regclass, record_pk jsonb, limit_count int)
+--
+--		The same for a row with any other key.
+--
+--	record_pk	an object of the key's columns, as the log keeps it
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.history(relation regclass, record_pk jsonb,
+								 limit_count integer DEFAULT 100)
+RETURNS SETOF @schema@.audit_logs
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM @schema@.check_reader();
+
+	RETURN QUERY
+		SELECT l.*
+		FROM pg_class AS c
+		JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		JOIN @schema@.audit_logs AS l
+			ON l.table_schema = n.nspname::text AND l.table_name = c.relname::text
+		WHERE c.oid = history.relation AND l.record_id IS NULL
+			  AND l.record_pk = history.record_pk
+		ORDER BY l.created_at DESC, l.id DESC
+		LIMIT least(greatest(coalesce(history.limit_count, 100), 1), 1000);
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.history(regclass, jsonb, integer) IS
+'audit records of the row with this key, an object of its columns, the newest first; limit_count 1..1000, clamped, NULL = 100; for administrators and service_role; errors: 42501';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.write_activity(...)
+--
+--		Check an activity and store it; the actor is the caller's business.
+--
+-- Errors: 22023 action or metadata are not as they must be.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.write_activity(action text, entity_type text,
+	entity_id uuid, metadata jsonb, user_id uuid, user_email text)
+RETURNS uuid
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	new_id	uuid;
+BEGIN
+	IF action IS NULL OR action !~ '^[a-z][a-z0-9_]*$'
+	   OR octet_length(action) > 63 THEN
+		RAISE EXCEPTION 'invalid action of an activity'
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'An action is a lower-case letter followed by lower-case letters, digits and underscores, 63 bytes at most.';
+	END IF;
+	IF octet_length(metadata::text) > 65536 THEN
+		RAISE EXCEPTION 'metadata of an activity is too large'
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'The limit is 64 kB.';
+	END IF;
+
+	INSERT INTO @schema@.activity_logs AS l
+		(user_id, user_email, action, entity_type, entity_id, metadata, ip_address)
+	VALUES
+		(write_activity.user_id, write_activity.user_email,
+		 write_activity.action, write_activity.entity_type,
+		 write_activity.entity_id, coalesce(write_activity.metadata, '{}'),
+		 plinth.audit_client_address())
+	RETURNING l.id INTO new_id;
+
+	RETURN new_id;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.write_activity(text, text, uuid, jsonb, uuid, text) IS
+'check and store an activity; part of log_activity; errors: 22023 bad action, metadata over 64 kB';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.log_activity(action, entity_type, entity_id, metadata) -> uuid
+--
+--		Remember what the signed-in user did.
+--
+--	action		^[a-z][a-z0-9_]*$, 63 bytes at most
+--	metadata	64 kB at most
+--
+-- SECURITY DEFINER: users have no right to insert, so nobody can name
+-- another actor.  The service may call it too, for nobody in particular.
+-- Errors: 28000 not signed in; 22023 bad action or metadata.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.log_activity(action text, entity_type text,
+	entity_id uuid, metadata jsonb DEFAULT '{}')
+RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF auth.uid() IS NULL AND NOT plinth.is_service() THEN
+		RAISE EXCEPTION 'cannot log an activity without a user'
+			USING ERRCODE = 'invalid_authorization_specification';
+	END IF;
+
+	RETURN @schema@.write_activity(log_activity.action,
+		log_activity.entity_type, log_activity.entity_id,
+		log_activity.metadata, auth.uid(), auth.email());
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.log_activity(text, text, uuid, jsonb) IS
+'remember what the signed-in user did; arguments: action ^[a-z][a-z0-9_]*$ up to 63 bytes, type and id of what it was done to, metadata up to 64 kB; returns the id; errors: 28000 not signed in, 22023 bad action or metadata';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.log_activity(action, entity_type, entity_id, metadata,
+--									user_id) -> uuid
+--
+--		Remember what a user did, as the service says.
+--
+-- user_id comes last, so that a call without types is not ambiguous.
+-- Errors: 42501 not the service; 22023 bad action or metadata.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.log_activity(action text, entity_type text,
+	entity_id uuid, metadata jsonb, user_id uuid)
+RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT plinth.is_service() THEN
+		RAISE EXCEPTION 'permission denied to name the user of an activity'
+			USING ERRCODE = 'insufficient_privilege';
+	END IF;
+
+	RETURN @schema@.write_activity(log_activity.action,
+		log_activity.entity_type, log_activity.entity_id,
+		log_activity.metadata, log_activity.user_id,
+		(SELECT u.email::text FROM auth.users AS u
+		 WHERE u.id = log_activity.user_id));
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.log_activity(text, text, uuid, jsonb, uuid) IS
+'remember what a user did, for service_role; returns the id; errors: 42501 not the service, 22023 bad action or metadata';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.ensure_partitions(months_ahead int) -> int
+--
+--		Make the log's partitions for this month and those to come.
+--
+--	months_ahead	0 to 120
+--
+-- Returns the number of partitions made.  Records that had to go to the
+-- default partition are moved to where they belong.
+--
+-- A partition is made while the default partition is locked, so the wait
+-- for that lock is short: who comes too late comes again tomorrow.
+--
+-- SECURITY DEFINER: partitions are made by the log's owner.
+-- Errors: 42501 not the service; 22023 months_ahead out of range; 55P03 the
+-- default partition is in use.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.ensure_partitions(months_ahead integer DEFAULT 2)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '5s'
+AS $$
+DECLARE
+	this_month	timestamptz := date_trunc('month', clock_timestamp());
+	made		integer := 0;
+	stray		timestamptz[];
+	wanted		timestamptz;
+BEGIN
+	PERFORM @schema@.check_service();
+	IF months_ahead IS NULL OR months_ahead NOT BETWEEN 0 AND 120 THEN
+		RAISE EXCEPTION '"months_ahead" must be between 0 and 120'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+
+	-- one at a time
+	PERFORM pg_advisory_xact_lock('@schema@.audit_logs'::regclass::oid::bigint);
+
+	-- a month cannot get its partition while the default one has its records
+	IF EXISTS (SELECT FROM ONLY @schema@.audit_logs_default) THEN
+		LOCK TABLE @schema@.audit_logs IN ACCESS EXCLUSIVE MODE;
+		SELECT array_agg(DISTINCT date_trunc('month', d.created_at)) INTO stray
+		FROM ONLY @schema@.audit_logs_default AS d;
+		ALTER TABLE @schema@.audit_logs
+			DETACH PARTITION @schema@.audit_logs_default;
+		ALTER TABLE @schema@.audit_logs_default RENAME TO audit_logs_stray;
+	END IF;
+
+	FOR wanted IN
+		SELECT this_month + make_interval(months => n)
+		FROM generate_series(0, months_ahead) AS n
+		UNION
+		SELECT unnest(stray)
+		ORDER BY 1
+	LOOP
+		made := made + @schema@.make_partition(wanted)::integer;
+	END LOOP;
+
+	IF stray IS NOT NULL THEN
+		CREATE TABLE @schema@.audit_logs_default
+			PARTITION OF @schema@.audit_logs DEFAULT;
+		PERFORM @schema@.guard_partition('audit_logs_default');
+		COMMENT ON TABLE @schema@.audit_logs_default IS
+		'takes the records of a month that has no partition yet; @schema@.ensure_partitions() moves them';
+		INSERT INTO @schema@.audit_logs SELECT * FROM @schema@.audit_logs_stray;
+		DROP TABLE @schema@.audit_logs_stray;
+	END IF;
+
+	RETURN made;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.ensure_partitions(integer) IS
+'make the log''s partitions of this month and so many more, 0..120, and move what the default partition had to take; returns how many were made; for service_role; errors: 42501, 22023, 55P03 the log is in use for over 5 s';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.make_partition(month timestamptz) -> boolean
+--
+--		Make the partition of a month (UTC), unless it is there.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.make_partition(month timestamptz)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	name	text := to_char(month, '"audit_logs_y"YYYY"m"MM');
+BEGIN
+	IF to_regclass(format('@schema@.%I', name)) IS NOT NULL THEN
+		RETURN false;
+	END IF;
+
+	EXECUTE format(
+		'CREATE TABLE @schema@.%I PARTITION OF @schema@.audit_logs FOR VALUES FROM (%L) TO (%L)',
+		name, date_trunc('month', month),
+		date_trunc('month', month) + interval '1 month');
+	PERFORM @schema@.guard_partition(name);
+
+	RETURN true;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.make_partition(timestamptz) IS
+'make the log''s partition of a month (UTC); returns false when it is there; part of ensure_partitions';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.guard_partition(name text)
+--
+--		Close a partition: what the log itself has does not reach it when it
+--		is named directly.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.guard_partition(name text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('ALTER TABLE @schema@.%I ENABLE ROW LEVEL SECURITY', name);
+	EXECUTE format('CREATE TRIGGER audit_logs_immutable_truncate
+		BEFORE TRUNCATE ON @schema@.%I
+		FOR EACH STATEMENT EXECUTE FUNCTION @schema@.refuse_change()', name);
+	EXECUTE format('ALTER TABLE @schema@.%I
+		ENABLE ALWAYS TRIGGER audit_logs_immutable_truncate', name);
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.guard_partition(text) IS
+'give a partition of the log row security and the trigger that refuses TRUNCATE; part of ensure_partitions';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.purge(older_than interval, activity_older_than interval)
+--			 -> bigint
+--
+--		Drop the log's partitions whose months ended so long ago, and delete
+--		activities of that age.
+--
+--	older_than, activity_older_than		NULL = plinth.setting(
+--				'audit.retention') and ('audit.activity_retention')
+--
+-- Returns the number of records and activities that went.
+--
+-- SECURITY DEFINER: partitions are dropped by the log's owner.
+-- Errors: 42501 not the service; 22023 a negative interval; 55P03 the log
+-- is in use.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.purge(older_than interval DEFAULT NULL,
+							   activity_older_than interval DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '5s'
+AS $$
+DECLARE
+	log_age			interval := coalesce(older_than,
+		(plinth.setting('audit.retention') #>> '{}')::interval);
+	activity_age	interval := coalesce(activity_older_than,
+		(plinth.setting('audit.activity_retention') #>> '{}')::interval);
+	old_partition	record;
+	gone			bigint;
+	total			bigint := 0;
+BEGIN
+	PERFORM @schema@.check_service();
+	IF log_age < interval '0' OR activity_age < interval '0' THEN
+		RAISE EXCEPTION 'cannot purge what is yet to come'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+
+	FOR old_partition IN
+		SELECT c.relname
+		FROM pg_inherits AS i
+		JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE i.inhparent = '@schema@.audit_logs'::regclass
+			  AND c.relname ~ '^audit_logs_y[0-9]{4,}m[0-9]{2}$'
+			  AND to_timestamp(c.relname, '"audit_logs_y"YYYY"m"MM')
+				  + interval '1 month' <= clock_timestamp() - log_age
+		ORDER BY c.relname
+	LOOP
+		EXECUTE format('SELECT count(*) FROM @schema@.%I', old_partition.relname)
+			INTO gone;
+		EXECUTE format('DROP TABLE @schema@.%I', old_partition.relname);
+		total := total + gone;
+	END LOOP;
+
+	DELETE FROM @schema@.activity_logs
+	WHERE created_at < clock_timestamp() - activity_age;
+	GET DIAGNOSTICS gone = ROW_COUNT;
+
+	RETURN total + gone;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.purge(interval, interval) IS
+'drop the log''s months that ended so long ago and delete activities of that age; NULL = the settings audit.retention and audit.activity_retention; returns how many records went; for service_role; errors: 42501, 22023 negative interval, 55P03 the log is in use for over 5 s';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.add_index(kind text)
+--
+--		Give the log, and its later partitions, one more b-tree, for those
+--		who ask its question often: a microsecond and more a record.
+--
+--	kind	table: (table_schema, table_name, created_at desc)
+--			user: (user_id, created_at desc)
+--
+-- Errors: 22023 other kind; 42501 not the owner.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.add_index(kind text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF kind IS NULL OR kind NOT IN ('table', 'user') THEN
+		RAISE EXCEPTION 'unknown index "%" of the audit log', kind
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'The kinds are "table" and "user".';
+	END IF;
+	IF kind = 'table'
+	   AND to_regclass('@schema@.idx_audit_logs_table_time') IS NULL THEN
+		CREATE INDEX idx_audit_logs_table_time ON @schema@.audit_logs
+			(table_schema, table_name, created_at DESC);
+	ELSIF kind = 'user'
+	   AND to_regclass('@schema@.idx_audit_logs_user_time') IS NULL THEN
+		CREATE INDEX idx_audit_logs_user_time ON @schema@.audit_logs
+			(user_id, created_at DESC);
+	END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.add_index(text) IS
+'give the log one more b-tree: "table" (table_schema, table_name, created_at desc) or "user" (user_id, created_at desc); repeat changes nothing; for the owner; errors: 22023 other kind, 42501 not the owner';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.refuse_change() -> trigger
+--
+--		What is in the log stays as it is, whoever asks.
+--
+-- Errors: 42501 always.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.refuse_change()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION 'cannot change the audit log'
+		USING ERRCODE = 'insufficient_privilege',
+			  DETAIL = format('%s is refused for everyone, its owner included.', TG_OP),
+			  HINT = 'Old months go with @schema@.purge().';
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.refuse_change() IS
+'raises 42501: the audit log is never changed';
+

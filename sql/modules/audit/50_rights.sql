@@ -1,0 +1,20 @@
+-- ---------------------------------------------------------------------
+-- Rights
+--
+--		Whoever owns tables of another schema and audits them is given
+--		USAGE on this schema and EXECUTE on attach, detach, drop_triggers and
+--		on plinth.audit_statement and plinth.audit_row by the administrator.
+-- ---------------------------------------------------------------------
+GRANT USAGE ON SCHEMA @schema@ TO authenticated, service_role;
+GRANT SELECT ON @schema@.audit_logs, @schema@.activity_logs
+	TO authenticated, service_role;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA @schema@ FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @schema@.log_activity(text, text, uuid, jsonb),
+	@schema@.history(regclass, uuid, integer),
+	@schema@.history(regclass, jsonb, integer)
+	TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION @schema@.log_activity(text, text, uuid, jsonb, uuid),
+	@schema@.ensure_partitions(integer), @schema@.purge(interval, interval)
+	TO service_role;
+

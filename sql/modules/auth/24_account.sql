@@ -1,0 +1,360 @@
+-- ---------------------------------------------------------------------
+-- Accounts: sign up, sign in, stay signed in, sign out
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.sign_up(email text, password text, metadata jsonb DEFAULT '{}', redirect_to text DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		hash	text;
+		new_id	uuid;
+	BEGIN
+		PERFORM @schema@.check_redirect(sign_up.redirect_to);
+		PERFORM plinth.auth_password_check(sign_up.password);
+		IF sign_up.email IS NULL OR char_length(sign_up.email) > 320
+			OR sign_up.email !~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+$'
+		THEN
+			RAISE EXCEPTION 'invalid e-mail address' USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+		IF jsonb_typeof(sign_up.metadata) IS DISTINCT FROM 'object'
+			OR octet_length(sign_up.metadata::text) > 4096
+		THEN
+			RAISE EXCEPTION 'metadata must be a JSON object of at most 4096 bytes'
+				USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+
+		-- Hashed for a known address too: the time tells nothing.
+		hash := plinth.auth_password_hash(sign_up.password);
+
+		INSERT INTO @schema@.users (email, encrypted_password, raw_user_meta_data, email_confirmed_at)
+		VALUES (sign_up.email, hash, sign_up.metadata,
+			CASE WHEN NOT plinth.setting('auth.require_confirmation')::boolean THEN clock_timestamp() END)
+		ON CONFLICT (lower(email)) DO NOTHING
+		RETURNING id INTO new_id;
+		IF FOUND THEN
+			INSERT INTO @schema@.identities (user_id, provider, provider_id, identity_data)
+			VALUES (new_id, 'email', new_id::text, jsonb_build_object('sub', new_id, 'email', sign_up.email));
+		END IF;
+
+		-- Another id than the account's, or profiles would tell whose was new.
+		RETURN jsonb_build_object('user',
+			jsonb_build_object('id', gen_random_uuid(), 'email', sign_up.email));
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.sign_up(text, text, jsonb, text) IS
+'makes an account that waits for confirmation, unless the address has one: the answer {user: {id, email}} is the same, and its id tells nothing; metadata = object of at most 4096 bytes for display; errors: 22023 address, password (8 to 1024 bytes, not a common one), metadata or redirect_to not acceptable, PT429 too many attempts, 53000 no free hash slot';
+
+CREATE FUNCTION @schema@.sign_in_with_password(email text, password text) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		account	@schema@.users;
+		proven	boolean;
+	BEGIN
+		SELECT u.* INTO account FROM @schema@.users AS u
+		WHERE lower(u.email) = lower(sign_in_with_password.email);
+
+		-- Without an account, or an account without a password, as much work.
+		proven := plinth.auth_password_verify(sign_in_with_password.password, account.encrypted_password);
+
+		IF NOT proven
+			OR account.locked_until > clock_timestamp()
+			OR account.banned_until > clock_timestamp()
+			OR (account.email_confirmed_at IS NULL AND plinth.setting('auth.require_confirmation')::boolean)
+		THEN
+			RAISE EXCEPTION 'Invalid login credentials'
+				USING ERRCODE = 'invalid_authorization_specification';
+		END IF;
+
+		IF plinth.auth_password_outdated(account.encrypted_password) THEN
+			UPDATE @schema@.users
+			SET encrypted_password = plinth.auth_password_hash(sign_in_with_password.password)
+			WHERE id = account.id AND encrypted_password = account.encrypted_password;
+		END IF;
+		UPDATE @schema@.identities SET last_sign_in_at = clock_timestamp()
+		WHERE user_id = account.id AND provider = 'email';
+
+		RETURN @schema@.open_session(account.id, 'pwd');
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.sign_in_with_password(text, text) IS
+'starts a session and answers it; errors: 28000 "Invalid login credentials" for an unknown address, a wrong password, an unconfirmed, locked or banned account alike, after the same work; PT429 too many attempts; 53000 no free hash slot within 50 ms';
+
+CREATE FUNCTION @schema@.refresh_session(refresh_token text) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		spent	@schema@.refresh_tokens;
+		session	@schema@.sessions;
+		account	@schema@.users;
+	BEGIN
+		-- Of any number of callers with one token this lets a single one pass.
+		UPDATE @schema@.refresh_tokens
+		SET used_at = clock_timestamp()
+		WHERE token_hash = @schema@.token_hash(refresh_session.refresh_token)
+			AND used_at IS NULL AND revoked_at IS NULL AND expires_at > clock_timestamp()
+		RETURNING * INTO spent;
+
+		-- The row is locked: a sign-out at the same moment comes before or after.
+		IF FOUND THEN
+			UPDATE @schema@.sessions
+			SET user_agent = coalesce(plinth.auth_user_agent(), user_agent),
+				ip = coalesce(plinth.auth_client_address(), ip)
+			WHERE id = spent.session_id AND revoked_at IS NULL AND not_after > clock_timestamp()
+				AND updated_at > clock_timestamp() - @schema@.ttl('session_idle_ttl')
+			RETURNING * INTO session;
+		END IF;
+		IF FOUND THEN
+			SELECT u.* INTO account FROM @schema@.users AS u
+			WHERE u.id = session.user_id AND (u.banned_until IS NULL OR u.banned_until <= clock_timestamp());
+		END IF;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'Invalid or expired token'
+				USING ERRCODE = 'invalid_authorization_specification';
+		END IF;
+
+		PERFORM @schema@.record_event(account.id, session.id, 'TOKEN_REFRESHED');
+		RETURN @schema@.session_json(account, session, @schema@.add_refresh_token(session, spent.id));
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.refresh_session(text) IS
+'exchanges a refresh token, once, for a new access and refresh token of its session (RFC 6749 section 6, rotation as RFC 9700 section 4.14.2); errors: 28000 the token is unknown, used or expired, its session has ended, or its user is banned; PT429 too many attempts; 40001 lost to another use of the token at a stricter isolation level';
+
+CREATE FUNCTION @schema@.generate_link(kind text, email text, redirect_to text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		account		@schema@.users;
+		token		text := plinth.auth_new_token();
+		expires_at	timestamptz := clock_timestamp() + @schema@.ttl('confirmation_ttl');
+		link		text;
+	BEGIN
+		IF NOT plinth.is_service() THEN
+			RAISE EXCEPTION 'permission denied for function generate_link'
+				USING ERRCODE = 'insufficient_privilege';
+		END IF;
+		IF generate_link.kind IS DISTINCT FROM 'confirmation' THEN
+			RAISE EXCEPTION 'unrecognized kind of link "%"', generate_link.kind
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'The kind there is: confirmation.';
+		END IF;
+		PERFORM @schema@.check_redirect(generate_link.redirect_to);
+
+		SELECT u.* INTO account FROM @schema@.users AS u
+		WHERE lower(u.email) = lower(generate_link.email);
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'no account has this address' USING ERRCODE = 'no_data_found';
+		END IF;
+		IF account.email_confirmed_at IS NOT NULL THEN
+			RAISE EXCEPTION 'the address is confirmed already'
+				USING ERRCODE = 'object_not_in_prerequisite_state';
+		END IF;
+
+		INSERT INTO @schema@.one_time_tokens (user_id, kind, token_hash, redirect_to, expires_at)
+		VALUES (account.id, generate_link.kind, @schema@.token_hash(token), generate_link.redirect_to, expires_at)
+		ON CONFLICT (user_id, kind) WHERE used_at IS NULL DO UPDATE
+		SET token_hash = excluded.token_hash, redirect_to = excluded.redirect_to,
+			created_at = excluded.created_at, expires_at = excluded.expires_at;
+
+		-- The query goes before the fragment.
+		link := regexp_replace(generate_link.redirect_to, '^([^#]*)',
+			'\1' || CASE WHEN generate_link.redirect_to ~ '^[^#]*\?' THEN '&' ELSE '?' END
+			|| 'kind=' || generate_link.kind || '&token=' || token);
+		RETURN jsonb_build_object('token', token, 'link', link, 'expires_at', expires_at);
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.generate_link(text, text, text) IS
+'a one-time token for the mail to an address, which replaces an unused one: {token, link, expires_at}; link = redirect_to with kind and token, or null without redirect_to; kind = confirmation; errors: 22023 another kind, or redirect_to not allowed; P0002 no account; 55000 confirmed already; 42501 caller is not the service';
+
+CREATE FUNCTION @schema@.verify_otp(kind text, token text) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		account_id	uuid;
+	BEGIN
+		IF verify_otp.kind IS DISTINCT FROM 'confirmation' THEN
+			RAISE EXCEPTION 'unrecognized kind of token "%"', verify_otp.kind
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'The kind there is: confirmation.';
+		END IF;
+
+		UPDATE @schema@.one_time_tokens
+		SET used_at = clock_timestamp()
+		WHERE token_hash = @schema@.token_hash(verify_otp.token) AND kind = verify_otp.kind
+			AND used_at IS NULL AND expires_at > clock_timestamp()
+		RETURNING user_id INTO account_id;
+		IF FOUND THEN
+			UPDATE @schema@.users
+			SET email_confirmed_at = coalesce(email_confirmed_at, clock_timestamp())
+			WHERE id = account_id AND (banned_until IS NULL OR banned_until <= clock_timestamp());
+		END IF;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'Invalid or expired token'
+				USING ERRCODE = 'invalid_authorization_specification';
+		END IF;
+
+		RETURN @schema@.open_session(account_id, 'otp');
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.verify_otp(text, text) IS
+'takes a one-time token, once, and answers a new session; kind = confirmation confirms the address; errors: 22023 another kind; 28000 the token is unknown, used or expired, or its user is banned; PT429 too many attempts';
+
+CREATE FUNCTION @schema@.sign_out(scope text DEFAULT 'local') RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		caller	uuid := plinth.auth_uid();
+		current	uuid := plinth.auth_session_id();
+		ended	uuid;
+	BEGIN
+		IF caller IS NULL THEN
+			RAISE EXCEPTION 'not signed in' USING ERRCODE = 'invalid_authorization_specification';
+		END IF;
+		IF scope IS NULL OR scope NOT IN ('local', 'others', 'global') THEN
+			RAISE EXCEPTION 'unrecognized scope "%"', scope
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'The scopes are local, others and global.';
+		END IF;
+
+		FOR ended IN
+			UPDATE @schema@.sessions AS s SET revoked_at = clock_timestamp()
+			WHERE s.user_id = caller AND s.revoked_at IS NULL
+				AND CASE scope
+					WHEN 'local' THEN s.id = current
+					WHEN 'others' THEN s.id IS DISTINCT FROM current
+					ELSE true
+				END
+			RETURNING s.id
+		LOOP
+			PERFORM @schema@.record_event(caller, ended, 'SIGNED_OUT');
+		END LOOP;
+
+		IF scope <> 'others' THEN
+			PERFORM plinth.auth_deauthenticate();
+		END IF;
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.sign_out(text) IS
+'ends sessions of the caller with their refresh tokens; scope = local (that of the token), others (all but that), global (all); errors: 28000 not signed in; 22023 another scope';
+
+CREATE FUNCTION @schema@.get_user() RETURNS jsonb
+	LANGUAGE plpgsql STABLE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		account	@schema@.users;
+	BEGIN
+		SELECT u.* INTO account FROM @schema@.users AS u WHERE u.id = plinth.auth_uid();
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'not signed in' USING ERRCODE = 'invalid_authorization_specification';
+		END IF;
+		RETURN @schema@.user_json(account);
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.get_user() IS
+'the caller''s account as it is now, without hash and counters; errors: 28000 not signed in, or the account is gone';
+
+CREATE FUNCTION @schema@.get_session() RETURNS jsonb
+	LANGUAGE plpgsql STABLE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		session	@schema@.sessions;
+	BEGIN
+		SELECT s.* INTO session FROM @schema@.sessions AS s
+		WHERE s.id = plinth.auth_session_id() AND s.user_id = plinth.auth_uid()
+			AND s.revoked_at IS NULL AND s.not_after > clock_timestamp();
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'not signed in' USING ERRCODE = 'invalid_authorization_specification';
+		END IF;
+		RETURN jsonb_build_object(
+			'id', session.id,
+			'aal', session.aal,
+			'amr', session.amr,
+			'created_at', session.created_at,
+			'not_after', session.not_after,
+			'expires_at', plinth.auth_jwt() -> 'exp',
+			'user', @schema@.get_user());
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.get_session() IS
+'the session of the caller''s token, with the end of that token in seconds since 1970; errors: 28000 not signed in, or the session has ended';
+
+CREATE FUNCTION @schema@.anon_key(ttl interval DEFAULT '365 days') RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	BEGIN
+		IF NOT plinth.is_service() THEN
+			RAISE EXCEPTION 'permission denied for function anon_key'
+				USING ERRCODE = 'insufficient_privilege';
+		END IF;
+		IF ttl IS NULL OR ttl < '1 min' OR ttl > '10 years' THEN
+			RAISE EXCEPTION 'ttl must be from 1 minute to 10 years'
+				USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+		RETURN plinth.jwt_sign(jsonb_build_object('role', 'anon',
+			'iat', floor(extract(epoch FROM clock_timestamp())),
+			'exp', floor(extract(epoch FROM clock_timestamp() + ttl))));
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.anon_key(interval) IS
+'a token of role anon, without a user, for front ends that want a key; it ends with its signing key; ttl = 1 minute to 10 years; errors: 22023 another ttl; 42501 caller is not the service';
+
+CREATE FUNCTION @schema@.purge_expired() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		-- Ended things stay for a day, for those who ask what happened.
+		horizon	timestamptz := clock_timestamp() - interval '1 day';
+		gone	bigint;
+		total	bigint;
+	BEGIN
+		IF NOT plinth.is_service() THEN
+			RAISE EXCEPTION 'permission denied for function purge_expired'
+				USING ERRCODE = 'insufficient_privilege';
+		END IF;
+
+		DELETE FROM @schema@.one_time_tokens AS t WHERE t.expires_at < horizon OR t.used_at < horizon;
+		GET DIAGNOSTICS total = ROW_COUNT;
+		-- A used token of a live session is what tells a thief, until it expires.
+		DELETE FROM @schema@.refresh_tokens AS t WHERE t.expires_at < horizon;
+		GET DIAGNOSTICS gone = ROW_COUNT;
+		total := total + gone;
+		DELETE FROM @schema@.sessions AS s WHERE s.not_after < horizon OR s.revoked_at < horizon;
+		GET DIAGNOSTICS gone = ROW_COUNT;
+		RETURN total + gone;
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.purge_expired() IS
+'removes one-time tokens, refresh tokens and sessions that ended more than a day ago; returns how many rows; errors: 42501 caller is not the service';
+
+CREATE FUNCTION @schema@.own_account()
+	RETURNS TABLE (id uuid, email text, email_confirmed_at timestamptz, user_metadata jsonb, app_metadata jsonb,
+		app_role text, is_anonymous boolean, last_sign_in_at timestamptz, created_at timestamptz, updated_at timestamptz)
+	LANGUAGE sql STABLE SECURITY DEFINER ROWS 1
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT u.id, u.email, u.email_confirmed_at, u.raw_user_meta_data, u.raw_app_meta_data,
+		u.app_role, u.is_anonymous, u.last_sign_in_at, u.created_at, u.updated_at
+	FROM @schema@.users AS u WHERE u.id = plinth.auth_uid()
+	$$;
+COMMENT ON FUNCTION @schema@.own_account() IS
+'the caller''s account, without hash, counters and locks; no row when not signed in; the view me shows it';
+
+CREATE VIEW @schema@.me WITH (security_invoker = true) AS
+	SELECT * FROM @schema@.own_account();
+COMMENT ON VIEW @schema@.me IS 'the caller''s own account';
+

@@ -1,0 +1,32 @@
+-- ---------------------------------------------------------------------
+-- Rights: the access matrix of the module
+-- ---------------------------------------------------------------------
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA @schema@ FROM PUBLIC;
+GRANT USAGE ON SCHEMA @schema@ TO anon, authenticated, service_role;
+
+-- tables
+GRANT SELECT ON @schema@.me TO authenticated;
+GRANT SELECT (id, created_at, user_agent, ip, aal), DELETE ON @schema@.sessions TO authenticated;
+GRANT SELECT ON @schema@.identities, @schema@.events TO authenticated;
+GRANT SELECT ON @schema@.users TO service_role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.sessions, @schema@.identities, @schema@.events,
+	@schema@.redirect_urls TO service_role;
+
+-- claims, for everybody
+GRANT EXECUTE ON FUNCTION @schema@.uid(), @schema@.jwt(), @schema@.role(), @schema@.email(),
+	@schema@.session_id(), @schema@.aal(), @schema@.is_admin(), @schema@.has_role(text)
+	TO anon, authenticated, service_role;
+
+-- before signing in
+GRANT EXECUTE ON FUNCTION @schema@.sign_up(text, text, jsonb, text), @schema@.sign_in_with_password(text, text),
+	@schema@.refresh_session(text), @schema@.verify_otp(text, text)
+	TO anon;
+
+-- signed in
+GRANT EXECUTE ON FUNCTION @schema@.sign_out(text), @schema@.get_user(), @schema@.get_session(), @schema@.own_account()
+	TO authenticated;
+
+-- the service
+GRANT EXECUTE ON FUNCTION @schema@.generate_link(text, text, text), @schema@.anon_key(interval), @schema@.purge_expired()
+	TO service_role;
+

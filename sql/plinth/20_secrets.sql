@@ -1,0 +1,33 @@
+-- ---------------------------------------------------------------------
+-- Secrets: how is a value sealed or signed?
+--
+--		The keys are in a file of the server (plinth.keyring), never in the
+--		database; here is what can be known of them.
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION plinth.keys(
+	OUT key_id smallint,
+	OUT kid text,
+	OUT purpose text,
+	OUT algorithm text,
+	OUT state text,
+	OUT created_at timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL SAFE ROWS 10
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_keys';
+COMMENT ON FUNCTION plinth.keys() IS
+'keys of the keyring without the keys themselves; behind the view plinth.keys; 55000 when there is no keyring';
+
+CREATE VIEW plinth.keys AS
+	SELECT k.key_id, k.kid, k.purpose, k.algorithm, k.state, k.created_at
+	FROM plinth.keys() AS k;
+COMMENT ON VIEW plinth.keys IS
+'keys of the keyring (never the keys themselves): purpose token, seal, audit, certificate or url; state active (signs or seals), verify (imported), retired (verifies and opens) or revoked; 55000 when there is no keyring';
+
+CREATE FUNCTION plinth.key_import(jwks jsonb, purpose text DEFAULT 'token')
+RETURNS integer
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_key_import';
+COMMENT ON FUNCTION plinth.key_import(jsonb, text) IS
+'add the keys of a JWK set (RFC 7517, RFC 8037: oct with at least 32 bytes for HS256, OKP of curve Ed25519) to the keyring, to verify only; purpose token, audit or certificate; returns how many are new; superuser only; not undone by rollback; 22023 a key is not acceptable, 42710 its kid stands for another key, 55000 no keyring; call it where statements are not logged';
+

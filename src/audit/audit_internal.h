@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * audit_internal.h
+ *		What the files of this room share.
+ *
+ * A shape says how the rows of one table become records.  It is made once a
+ * statement from the catalog; everything that handles single rows is pure
+ * over a shape and tuples.  A writer takes the records of one statement and
+ * puts them into the log in batches.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_AUDIT_INTERNAL_H
+#define PLINTH_AUDIT_INTERNAL_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+/* What takes the place of a value that must not be kept. */
+#define AUDIT_REDACTED "[redacted]"
+
+/*
+ * An image may take in this many bytes of variable-length values; jsonb
+ * itself ends at 256 MB.  A value that no longer fits is named by its size.
+ */
+#define AUDIT_MAX_IMAGE (32 * 1024 * 1024)
+
+/* How a value becomes jsonb. */
+typedef enum AuditForm
+{
+	AUDIT_BOOL,
+	AUDIT_INT2,
+	AUDIT_INT4,
+	AUDIT_INT8,
+	AUDIT_FLOAT4,
+	AUDIT_FLOAT8,
+	AUDIT_NUMERIC,
+	AUDIT_TEXT, /* text, varchar, char(n): the bytes themselves */
+	AUDIT_BYTEA,
+	AUDIT_DATETIME, /* date, timestamp, timestamptz: ISO 8601 */
+	AUDIT_JSONB,	/* embedded */
+	AUDIT_JSON,		/* embedded, if jsonb can hold it */
+	AUDIT_OUTPUT,	/* a string, by the type's output function */
+	AUDIT_TO_JSONB	/* whatever to_jsonb() makes of it */
+} AuditForm;
+
+typedef struct AuditColumn
+{
+	AttrNumber attnum;
+	const char *name;
+	int name_length; /* bytes */
+	Oid type;		 /* looked through domains */
+	bool by_value;
+	int16 length; /* pg_type.typlen */
+	bool redacted;
+	bool ignored;
+	AuditForm form;
+	FmgrInfo convert; /* AUDIT_OUTPUT, AUDIT_JSON, AUDIT_TO_JSONB */
+} AuditColumn;
+
+typedef struct AuditShape
+{
+	const char *schema; /* as the log names the table */
+	const char *table;
+	int ncolumns;		  /* live columns */
+	AuditColumn *columns; /* in the order in which jsonb keeps its keys */
+	int *position;		  /* columns in table order, as indexes of columns */
+	bool *every;		  /* ncolumns times true */
+	int nkeys;			  /* columns of the primary key, 0 when none */
+	bool *keys;			  /* which columns these are */
+	int uuid_key;		  /* the only key column if it is a uuid, else -1 */
+} AuditShape;
+
+typedef struct AuditRecord
+{
+	const char *action; /* a constant; the writer keeps the pointer */
+	bool has_id;
+	pg_uuid_t id;		/* valid when has_id */
+	Jsonb *key;			/* any other key, or NULL */
+	Jsonb *before;		/* or NULL */
+	Jsonb *after;		/* or NULL */
+	ArrayType *changed; /* text[], or NULL */
+} AuditRecord;
+
+typedef struct AuditWriter AuditWriter;
+
+/* audit_shape.c */
+extern AuditShape *plinth_audit_shape(Relation rel, Oid trigger_id,
+									  const char *redacted, const char *ignored);
+
+/* audit_row.c */
+extern Jsonb *plinth_audit_image(const AuditShape *shape, TupleTableSlot *slot,
+								 const bool *which);
+extern bool plinth_audit_changes(const AuditShape *shape, TupleTableSlot *before,
+								 TupleTableSlot *after, bool *changed);
+extern ArrayType *plinth_audit_names(const AuditShape *shape, const bool *which);
+
+/* audit_key.c */
+extern void plinth_audit_find_key(Relation rel, AuditShape *shape);
+extern void plinth_audit_row_key(const AuditShape *shape, TupleTableSlot *slot,
+								 AuditRecord *record);
+
+/* audit_write.c */
+extern AuditWriter *plinth_audit_write_begin(const AuditShape *shape,
+											 int64 expected);
+extern MemoryContext plinth_audit_write_context(AuditWriter *writer);
+extern void plinth_audit_write(AuditWriter *writer, const AuditRecord *record);
+extern void plinth_audit_write_end(AuditWriter *writer);
+
+/* audit_actor.c */
+extern bool plinth_audit_client_address(Datum *address);
+
+#endif /* PLINTH_AUDIT_INTERNAL_H */

@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_out.c
+ *		JSON, appended to a string that grows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/json_out.h"
+
+#include "pgtime.h"
+#include "utils/timestamp.h"
+
+void
+plinth_json_string(StringInfo out, const char *text, size_t length)
+{
+	const char *const end = text + length;
+	const char *run = text; /* what needs no escape and is not written yet */
+
+	appendStringInfoCharMacro(out, '"');
+	for (const char *p = text; p < end; p++)
+	{
+		unsigned char c = (unsigned char) *p;
+
+		if (likely(c >= ' ' && c != '"' && c != '\\'))
+			continue;
+
+		appendBinaryStringInfo(out, run, p - run);
+		run = p + 1;
+		switch (c)
+		{
+			case '"':
+			case '\\':
+				appendStringInfoCharMacro(out, '\\');
+				appendStringInfoCharMacro(out, c);
+				break;
+			case '\n':
+				appendBinaryStringInfo(out, "\\n", 2);
+				break;
+			case '\r':
+				appendBinaryStringInfo(out, "\\r", 2);
+				break;
+			case '\t':
+				appendBinaryStringInfo(out, "\\t", 2);
+				break;
+			default:
+				appendStringInfo(out, "\\u%04x", c);
+				break;
+		}
+	}
+	appendBinaryStringInfo(out, run, end - run);
+	appendStringInfoCharMacro(out, '"');
+}
+
+void
+plinth_json_comma(StringInfo out)
+{
+	char last = out->len > 0 ? out->data[out->len - 1] : '{';
+
+	if (last != '{' && last != '[' && last != ':')
+		appendStringInfoCharMacro(out, ',');
+}
+
+void
+plinth_json_name(StringInfo out, const char *name)
+{
+	plinth_json_comma(out);
+	appendStringInfoCharMacro(out, '"');
+	appendStringInfoString(out, name);
+	appendBinaryStringInfo(out, "\":", 2);
+}
+
+void
+plinth_json_time(StringInfo out, TimestampTz time)
+{
+	struct pg_tm tm;
+	fsec_t fraction;
+
+	/* a null zone is UTC */
+	if (TIMESTAMP_NOT_FINITE(time) ||
+		timestamp2tm(time, NULL, &tm, &fraction, NULL, NULL) != 0)
+	{
+		appendBinaryStringInfo(out, "null", 4);
+		return;
+	}
+	appendStringInfo(out, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"", tm.tm_year,
+					 tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+					 (int) (fraction / 1000));
+}
