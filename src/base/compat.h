@@ -98,6 +98,32 @@
 	ExecutorRun(query, direction, count, true)
 #endif
 
+/* 17 gave slots two properties more: failover and synced. */
+#include "replication/slot.h"
+#if PG_VERSION_NUM >= 170000
+#define plinth_create_temporary_slot(name) \
+	ReplicationSlotCreate(name, true, RS_TEMPORARY, false, false, false)
+#else
+#define plinth_create_temporary_slot(name) \
+	ReplicationSlotCreate(name, true, RS_TEMPORARY, false)
+#endif
+
+/* 18 asks whether a deferrable primary key is one. */
+#if PG_VERSION_NUM >= 180000
+#define plinth_primary_key_index(relation) \
+	RelationGetPrimaryKeyIndex(relation, false)
+#else
+#define plinth_primary_key_index(relation) RelationGetPrimaryKeyIndex(relation)
+#endif
+
+/* 18 has generated columns that are stored nowhere. */
+#if PG_VERSION_NUM >= 180000
+#define plinth_column_is_virtual(attribute) \
+	((attribute)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define plinth_column_is_virtual(attribute) false
+#endif
+
 /* 18 lets a module state its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define PLINTH_MODULE_MAGIC \

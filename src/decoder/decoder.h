@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * decoder.h
+ *		WAL to changes.
+ *
+ * A reader owns a temporary logical slot and a decoding context that it
+ * keeps for its life, in the process that opened it: one a process, in the
+ * database that the process is connected to.  The slot goes with the process.
+ *
+ * A turn of its owner: plinth_decoder_next() until enough or NULL,
+ * plinth_decoder_pause(), ordinary transactions that use what was read,
+ * plinth_decoder_confirm().
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_DECODER_H
+#define PLINTH_DECODER_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+
+#include "wire/wire.h"
+
+typedef struct DecoderReader DecoderReader;
+
+/*
+ * Does somebody want this table's changes?  Asked for each change, while a
+ * historic snapshot is active: must not touch catalogs and must not fail.
+ */
+typedef bool (*DecoderWants)(Oid relid, void *arg);
+
+typedef struct DecoderPosition
+{
+	XLogRecPtr confirmed_lsn; /* all before it has been delivered */
+	XLogRecPtr restart_lsn;	  /* oldest WAL that the slot holds */
+	int64 transactions;		  /* committed, with changes that were wanted */
+	int64 changes;			  /* that were wanted */
+	int64 errors;			  /* changes that could not be turned into text */
+	int64 overflows;		  /* transactions that were too large to keep */
+} DecoderPosition;
+
+/*
+ * What this server lacks that decoding needs, as a message and its hint, or
+ * NULL.  To be asked before opening.
+ */
+extern const char *plinth_decoder_missing(const char **hint);
+
+/* Name of the slot of a database; name has NAMEDATALEN bytes. */
+extern void plinth_decoder_slot_name(Oid database, char *name);
+
+/*
+ * Make the slot and start to decode.  Outside a transaction.  Waits until
+ * the transactions that write at this moment have ended.  What commits after
+ * it returns is decoded.
+ */
+extern DecoderReader *plinth_decoder_open(DecoderWants wants, void *arg);
+
+/*
+ * The next committed transaction with changes that somebody wants, in commit
+ * order; NULL when the WAL that has been flushed is read, or after about
+ * 50 ms without one (plinth_decoder_at_end() tells).  Outside a transaction.
+ * The result lives until plinth_decoder_confirm().
+ */
+extern const WireTransaction *plinth_decoder_next(DecoderReader *reader);
+
+/* Has all WAL been read that was flushed when next() looked last? */
+extern bool plinth_decoder_at_end(const DecoderReader *reader);
+
+/* Bytes of memory that the transactions hold that next() has returned. */
+extern Size plinth_decoder_memory(const DecoderReader *reader);
+
+/*
+ * Before ordinary transactions: make sure that they find the catalogs as they
+ * are now, not as decoding saw them.
+ */
+extern void plinth_decoder_pause(DecoderReader *reader);
+
+/*
+ * What was returned is delivered, or nobody's: let the slot move on, and
+ * free it.  Logs a running-transactions record now and then.
+ */
+extern void plinth_decoder_confirm(DecoderReader *reader);
+
+extern void plinth_decoder_position(const DecoderReader *reader,
+									DecoderPosition *position);
+
+#endif /* PLINTH_DECODER_H */
