@@ -11,10 +11,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
+#include "tcop/utility.h"
 #include "utils/guc.h"
 
 #include "account/account.h"
@@ -23,6 +27,7 @@
 #include "claims/claims.h"
 #include "router/router.h"
 #include "secrets/secrets.h"
+#include "worker/worker.h"
 
 PLINTH_MODULE_MAGIC;
 
@@ -51,15 +56,32 @@ static const PlinthRoom rooms[] = {
 	 .define_settings = plinth_router_define_settings,
 	 .shmem_request = plinth_router_shmem_request,
 	 .shmem_startup = plinth_router_shmem_startup},
+	{.name = "worker",
+	 .define_settings = plinth_worker_define_settings,
+	 .shmem_request = plinth_worker_shmem_request,
+	 .shmem_startup = plinth_worker_shmem_startup},
 	{.name = NULL},
 };
 
 static shmem_request_hook_type previous_shmem_request = NULL;
 static shmem_startup_hook_type previous_shmem_startup = NULL;
+static ProcessUtility_hook_type previous_process_utility = NULL;
+static object_access_hook_type previous_object_access = NULL;
 
 void _PG_init(void);
 static void request_shared_memory(void);
 static void start_shared_memory(void);
+static void process_utility(PlannedStmt *plan, const char *text,
+							bool read_only_tree, ProcessUtilityContext context,
+							ParamListInfo params, QueryEnvironment *environment,
+							DestReceiver *receiver, QueryCompletion *completion);
+static void run_utility(PlannedStmt *plan, const char *text,
+						bool read_only_tree, ProcessUtilityContext context,
+						ParamListInfo params, QueryEnvironment *environment,
+						DestReceiver *receiver, QueryCompletion *completion);
+static void see_object_access(ObjectAccessType access, Oid class_oid,
+							  Oid object_oid, int sub_id, void *arg);
+static void end_transaction(XactEvent event, void *arg);
 
 /*
  * Load the library: settings always, shared memory and workers only when it
@@ -80,6 +102,14 @@ _PG_init(void)
 	shmem_request_hook = request_shared_memory;
 	previous_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
+	previous_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	previous_object_access = object_access_hook;
+	object_access_hook = see_object_access;
+	RegisterXactCallback(end_transaction, NULL);
+
+	if (!IsBinaryUpgrade)
+		plinth_worker_register_launcher();
 }
 
 /*
@@ -110,4 +140,71 @@ start_shared_memory(void)
 		if (room->shmem_startup != NULL)
 			room->shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * Make way for a statement, run it, and see what has come of it.
+ */
+static void
+process_utility(PlannedStmt *plan, const char *text, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *receiver,
+				QueryCompletion *completion)
+{
+	Oid held = plinth_worker_before_utility(plan->utilityStmt);
+
+	if (!OidIsValid(held))
+		run_utility(plan, text, read_only_tree, context, params, environment,
+					receiver, completion);
+	else
+	{
+		PG_TRY();
+		{
+			run_utility(plan, text, read_only_tree, context, params,
+						environment, receiver, completion);
+		}
+		PG_CATCH();
+		{
+			plinth_worker_release(held);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		plinth_worker_release(held);
+	}
+
+	plinth_worker_after_utility(plan->utilityStmt);
+}
+
+static void
+run_utility(PlannedStmt *plan, const char *text, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *receiver,
+			QueryCompletion *completion)
+{
+	if (previous_process_utility)
+		previous_process_utility(plan, text, read_only_tree, context, params,
+								 environment, receiver, completion);
+	else
+		standard_ProcessUtility(plan, text, read_only_tree, context, params,
+								environment, receiver, completion);
+}
+
+/*
+ * Extensions are dropped in more ways than by their name.
+ */
+static void
+see_object_access(ObjectAccessType access, Oid class_oid, Oid object_oid,
+				  int sub_id, void *arg)
+{
+	if (previous_object_access)
+		previous_object_access(access, class_oid, object_oid, sub_id, arg);
+
+	if (access == OAT_DROP && class_oid == ExtensionRelationId)
+		plinth_worker_extension_dropped(object_oid);
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	plinth_worker_at_transaction_end(event);
 }

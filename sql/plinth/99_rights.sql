@@ -56,3 +56,7 @@ GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
 -- secrets; plinth.key_import: superusers only
 GRANT EXECUTE ON FUNCTION plinth.keys() TO service_role, pg_monitor;
 GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
+
+-- Room: worker
+GRANT SELECT ON plinth.stat_workers TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.worker_stat() TO service_role, pg_monitor;

@@ -68,6 +68,21 @@
 	ExecInsertIndexTuples((target), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* 16 has one function that asks for the owner of any object. */
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#define plinth_owns_database(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#define plinth_owns_extension(extension, role) \
+	object_ownercheck(ExtensionRelationId, extension, role)
+#else
+#define plinth_owns_database(database, role) \
+	pg_database_ownercheck(database, role)
+#define plinth_owns_extension(extension, role) \
+	pg_extension_ownercheck(extension, role)
+#endif
+
 /* 17 dropped ReorderBufferTupleBuf: the change now holds the tuple itself. */
 #if PG_VERSION_NUM >= 170000
 #define plinth_change_tuple(field) (field)

@@ -84,14 +84,22 @@ plinth_module_require_owner(void)
 
 /*
  * Work as plinth_owner under the settings that scripts are written for.  The
- * local-change flag keeps a script from SET ROLE and its like.
+ * local-change flag keeps a script from SET ROLE and its like.  The setting
+ * "role" follows, as by SET ROLE, for those who ask plinth.is_service(); in a
+ * SECURITY DEFINER function nobody may set it, and it stays.
  */
 void
 plinth_module_become_owner(ModuleOwner *owner)
 {
+	Oid role = get_role_oid(PLINTH_OWNER_ROLE, false);
+
 	GetUserIdAndSecContext(&owner->saved_user, &owner->saved_context);
 	owner->guc_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(get_role_oid(PLINTH_OWNER_ROLE, false),
+	if (owner->saved_context == 0 &&
+		plinth_member_can_set_role(GetSessionUserId(), role))
+		(void) set_config_option("role", PLINTH_OWNER_ROLE, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SetUserIdAndSecContext(role,
 						   owner->saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	for (int i = 0; i < (int) lengthof(script_settings); i++)
 		(void) set_config_option(script_settings[i].name,
@@ -102,8 +110,8 @@ plinth_module_become_owner(ModuleOwner *owner)
 void
 plinth_module_resign_owner(ModuleOwner *owner)
 {
-	AtEOXact_GUC(true, owner->guc_level);
 	SetUserIdAndSecContext(owner->saved_user, owner->saved_context);
+	AtEOXact_GUC(true, owner->guc_level);
 }
 
 /*

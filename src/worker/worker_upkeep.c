@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_upkeep.c
+ *		The upkeep worker: what has to be done from time to time.
+ *
+ * Each step runs in a transaction of its own, and its error ends that
+ * transaction alone: it is logged, counted, and the step comes again when it
+ * is next due.  Every step can be repeated.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/names.h"
+#include "base/worker.h"
+#include "module/module.h"
+#include "worker/worker_internal.h"
+
+/* The longest nap; a wake-up by latch ends it. */
+#define UPKEEP_NAP_MS 10000
+#define HOUR_MS (60 * 60 * 1000)
+#define DAY_MS (24 * HOUR_MS)
+
+/* A function of a module that is called again and again. */
+typedef struct UpkeepCall
+{
+	const char *schema;
+	const char *function; /* without arguments, or with defaults for all */
+	const char *query;
+} UpkeepCall;
+
+typedef struct UpkeepStep
+{
+	const char *activity; /* what pg_stat_activity shows meanwhile */
+	int interval_ms;
+	void (*run)(void *arg); /* in a transaction, with SPI */
+	const void *arg;
+	TimestampTz due; /* 0: at once */
+} UpkeepStep;
+
+static void upkeep_loop(void);
+static void check_database(void *arg);
+static void call_as_owner(void *arg);
+
+static const UpkeepCall partitions = {"audit", "ensure_partitions",
+									  "SELECT audit.ensure_partitions()"};
+static const UpkeepCall expiry = {"auth", "purge_expired",
+								  "SELECT auth.purge_expired()"};
+
+static UpkeepStep steps[] = {
+	{.activity = "making partitions of the audit log",
+	 .interval_ms = DAY_MS,
+	 .run = call_as_owner,
+	 .arg = &partitions},
+	{.activity = "removing expired sessions and tokens",
+	 .interval_ms = HOUR_MS,
+	 .run = call_as_owner,
+	 .arg = &expiry},
+};
+
+void
+plinth_worker_upkeep_main(Datum main_arg)
+{
+	plinth_worker_main(WORKER_UPKEEP, main_arg, upkeep_loop);
+}
+
+static void
+upkeep_loop(void)
+{
+	for (;;)
+	{
+		TimestampTz now;
+		TimestampTz next;
+
+		plinth_worker_transaction("looking for work", check_database, NULL);
+
+		for (int i = 0; i < (int) lengthof(steps); i++)
+		{
+			UpkeepStep *step = &steps[i];
+
+			if (step->due > GetCurrentTimestamp())
+				continue;
+			plinth_worker_set_state(WORKER_RUNNING);
+			(void) plinth_worker_attempt(step->activity, step->run,
+										 unconstify(void *, step->arg));
+			step->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													step->interval_ms);
+			CHECK_FOR_INTERRUPTS();
+		}
+		plinth_worker_set_state(WORKER_IDLE);
+
+		now = GetCurrentTimestamp();
+		next = TimestampTzPlusMilliseconds(now, UPKEEP_NAP_MS);
+		for (int i = 0; i < (int) lengthof(steps); i++)
+			next = Min(next, steps[i].due);
+		(void) plinth_worker_wait(TimestampDifferenceMilliseconds(now, next),
+								  plinth_wait_event("PlinthUpkeepMain"));
+	}
+}
+
+/*
+ * Is it still for us to work here?  And which modules have come since?
+ */
+static void
+check_database(void *arg)
+{
+	static int known_modules = 0;
+	int modules;
+
+	plinth_worker_check();
+
+	/* a module that has just been installed has its first turn at once */
+	modules = list_length(plinth_module_instances());
+	if (modules != known_modules)
+		for (int i = 0; i < (int) lengthof(steps); i++)
+			steps[i].due = 0;
+	known_modules = modules;
+}
+
+/*
+ * Call a function of a module as plinth_owner, if it is there.
+ */
+static void
+call_as_owner(void *arg)
+{
+	const UpkeepCall *call = arg;
+	List *name = list_make2(makeString(pstrdup(call->schema)),
+							makeString(pstrdup(call->function)));
+	Oid saved_user;
+	int saved_context;
+
+	if (!plinth_module_installed(call->schema) ||
+		FuncnameGetCandidates(name, 0, NIL, false, true, false, true) == NULL)
+		return;
+
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(get_role_oid(PLINTH_OWNER_ROLE, false),
+						   saved_context | SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
+	if (SPI_execute(call->query, false, 0) < 0)
+		elog(ERROR, "could not call %s.%s()", call->schema, call->function);
+	SetUserIdAndSecContext(saved_user, saved_context);
+}
