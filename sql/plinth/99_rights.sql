@@ -41,6 +41,11 @@ GRANT EXECUTE ON FUNCTION plinth.generate_certificate_number() TO service_role, 
 GRANT EXECUTE ON FUNCTION plinth.auth_uid(), plinth.auth_jwt(), plinth.auth_role(),
 	plinth.auth_email(), plinth.auth_session_id(), plinth.auth_aal(), plinth.is_service()
 	TO anon, authenticated, service_role, plinth_owner, plinth_gateway, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.auth_authenticate(text, boolean), plinth.auth_deauthenticate()
+	TO anon, authenticated, service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.jwt_verify(text) TO service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.jwt_sign(jsonb) TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.jws_verify(text, jsonb) TO service_role;
 
 -- account: for the functions of the module auth
 GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_verify(text, text),
