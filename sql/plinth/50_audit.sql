@@ -22,11 +22,3 @@ AS 'MODULE_PATHNAME', 'plinth_sql_audit_row';
 COMMENT ON FUNCTION plinth.audit_row() IS
 'the same as plinth.audit_statement() for partitioned tables and tables in an inheritance tree; AFTER INSERT, UPDATE or DELETE, FOR EACH ROW; made by audit.attach(); errors: as plinth.audit_statement()';
 
-CREATE FUNCTION plinth.audit_client_address()
-RETURNS inet
-LANGUAGE c STABLE PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'plinth_sql_audit_client_address';
-
-COMMENT ON FUNCTION plinth.audit_client_address() IS
-'address of the client as audit records keep it: from request.headers of a trusted session when plinth.trust_forwarded_for is on, else the connection''s; NULL when unknown or no address; raises no error';
-

@@ -54,8 +54,7 @@ GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_
 	TO plinth_owner;
 
 -- audit: who owns tables may make its triggers; firing them needs no right
-GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(),
-	plinth.audit_client_address()
+GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row()
 	TO plinth_owner;
 
 -- secrets; plinth.key_import: superusers only

@@ -16,24 +16,6 @@
 #include "claims/claims.h"
 
 /*
- * plinth.audit_client_address() -> inet
- *
- * The client's address as the audit log keeps it; NULL when it is unknown or
- * is no address.
- */
-PG_FUNCTION_INFO_V1(plinth_sql_audit_client_address);
-Datum
-plinth_sql_audit_client_address(PG_FUNCTION_ARGS)
-{
-	Datum address;
-
-	if (!plinth_audit_client_address(&address))
-		PG_RETURN_NULL();
-
-	PG_RETURN_DATUM(address);
-}
-
-/*
  * Get the client's address, or false.  A header can say anything, so the
  * text is tried before the type's input function may raise an error.
  */

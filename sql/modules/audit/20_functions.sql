@@ -310,6 +310,34 @@ COMMENT ON FUNCTION @schema@.history(regclass, jsonb, integer) IS
 'audit records of the row with this key, an object of its columns, the newest first; limit_count 1..1000, clamped, NULL = 100; for administrators and service_role; errors: 42501';
 
 -- ---------------------------------------------------------------------
+-- Function: @schema@.history(relation regclass, record_key text, limit_count int)
+--
+--		The same for a key whose type the caller does not say: without this
+--		overload a call with an untyped literal or parameter is ambiguous.
+--
+--	record_key	a uuid, or a JSON object of the key's columns
+--
+-- Errors: 22P02 neither.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.history(relation regclass, record_key text,
+								 limit_count integer DEFAULT 100)
+RETURNS SETOF @schema@.audit_logs
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF record_key ~ '^\s*\{\s*"' THEN
+		RETURN QUERY SELECT * FROM @schema@.history(relation, record_key::jsonb, limit_count);
+	ELSE
+		RETURN QUERY SELECT * FROM @schema@.history(relation, record_key::uuid, limit_count);
+	END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.history(regclass, text, integer) IS
+'audit records of a row, the newest first, for a key whose type is not said: a uuid or an object of the key''s columns; limit_count 1..1000, clamped, NULL = 100; for administrators and service_role; errors: 42501, 22P02 neither uuid nor object';
+
+-- ---------------------------------------------------------------------
 -- Function: @schema@.write_activity(...)
 --
 --		Check an activity and store it; the actor is the caller's business.
@@ -343,7 +371,7 @@ BEGIN
 		(write_activity.user_id, write_activity.user_email,
 		 write_activity.action, write_activity.entity_type,
 		 write_activity.entity_id, coalesce(write_activity.metadata, '{}'),
-		 plinth.audit_client_address())
+		 plinth.auth_client_address())
 	RETURNING l.id INTO new_id;
 
 	RETURN new_id;

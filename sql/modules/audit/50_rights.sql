@@ -12,7 +12,8 @@ GRANT SELECT ON @schema@.audit_logs, @schema@.activity_logs
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA @schema@ FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @schema@.log_activity(text, text, uuid, jsonb),
 	@schema@.history(regclass, uuid, integer),
-	@schema@.history(regclass, jsonb, integer)
+	@schema@.history(regclass, jsonb, integer),
+	@schema@.history(regclass, text, integer)
 	TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION @schema@.log_activity(text, text, uuid, jsonb, uuid),
 	@schema@.ensure_partitions(integer), @schema@.purge(interval, interval)
