@@ -87,7 +87,10 @@ typedef struct RouterReader
 typedef struct RouterMatch
 {
 	const WireChange *change;
-	WireView view;
+	WireAction action;		/* an UPDATE may enter or leave their view */
+	Bitmapset *columns;		/* numbers of the columns that they may read */
+	Bitmapset *old_columns; /* those of the old row that are for them */
+	bool old_is_new;		/* the key did not change: it is in new_row */
 	int nreaders;
 	RouterReader *readers;
 } RouterMatch;

@@ -40,6 +40,18 @@ CREATE FUNCTION @schema@.aal() RETURNS text
 COMMENT ON FUNCTION @schema@.aal() IS
 'assurance level of the caller''s session (aal1, aal2), or NULL; raises no error';
 
+CREATE FUNCTION @schema@.authenticate(token text, is_local boolean DEFAULT true) RETURNS jsonb
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	RETURN plinth.auth_authenticate(token, is_local);
+COMMENT ON FUNCTION @schema@.authenticate(text, boolean) IS
+'verifies an access token (RFC 7519; HS256 or EdDSA) and that its session has not ended, takes its claims until the transaction ends or, with is_local false, until deauthenticate(), RESET ALL, DISCARD ALL or the end of the session, and returns them; the database role stays; errors: 28000 "Invalid or expired token", 28000 "No authorization header" for NULL or an empty one, 55000 no keyring';
+
+CREATE FUNCTION @schema@.deauthenticate() RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	RETURN plinth.auth_deauthenticate();
+COMMENT ON FUNCTION @schema@.deauthenticate() IS
+'forgets the claims that authenticate() has taken; raises no error';
+
 CREATE FUNCTION @schema@.has_role(role_name text) RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp

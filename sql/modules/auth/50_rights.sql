@@ -14,7 +14,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.sessions, @schema@.identities, 
 
 -- claims, for everybody
 GRANT EXECUTE ON FUNCTION @schema@.uid(), @schema@.jwt(), @schema@.role(), @schema@.email(),
-	@schema@.session_id(), @schema@.aal(), @schema@.is_admin(), @schema@.has_role(text)
+	@schema@.session_id(), @schema@.aal(), @schema@.is_admin(), @schema@.has_role(text),
+	@schema@.authenticate(text, boolean), @schema@.deauthenticate()
 	TO anon, authenticated, service_role;
 
 -- before signing in

@@ -1,0 +1,146 @@
+-- ---------------------------------------------------------------------
+-- auth: every table, every verb, as everybody (S4.1)
+--
+-- A number is how many rows the statement touched, a code the error.
+--
+-- Needs:	setup
+-- Leaves:	nothing
+-- ---------------------------------------------------------------------
+SET client_min_messages = warning;
+
+INSERT INTO auth.users (id, email, encrypted_password, email_confirmed_at, app_role) VALUES
+	('00000000-0000-4000-8000-0000000000a1', 'a@example.com', 'hash of a', now(), 'user'),
+	('00000000-0000-4000-8000-0000000000b1', 'b@example.com', 'hash of b', now(), 'developer'),
+	('00000000-0000-4000-8000-0000000000ad', 'admin@example.com', 'hash of admin', now(), 'admin');
+INSERT INTO auth.identities (user_id, provider, provider_id)
+	SELECT id, 'email', id::text FROM auth.users;
+INSERT INTO auth.sessions (id, user_id, not_after)
+	SELECT id, id, now() + interval '1 day' FROM auth.users;
+INSERT INTO auth.refresh_tokens (session_id, token_hash, expires_at)
+	SELECT id, sha256(id::text::bytea), now() + interval '1 day' FROM auth.users;
+INSERT INTO auth.one_time_tokens (user_id, kind, token_hash, expires_at)
+	SELECT id, 'confirmation', sha256(id::text::bytea), now() + interval '1 day' FROM auth.users;
+INSERT INTO auth.events (user_id, event)
+	SELECT id, 'SIGNED_IN' FROM auth.users;
+INSERT INTO auth.redirect_urls VALUES ('https://example.com/auth/callback');
+
+-- what a statement comes to for somebody, undone
+CREATE FUNCTION pg_temp.attempt(who text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	touched	bigint;
+BEGIN
+	PERFORM set_config('request.jwt.claims', CASE who
+		WHEN 'a' THEN '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000a1"}'
+		WHEN 'b' THEN '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000b1"}'
+		WHEN 'admin' THEN '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000ad"}'
+		ELSE '' END, true);
+	PERFORM set_config('role', CASE who WHEN 'anon' THEN 'anon' WHEN 'service' THEN 'service_role'
+		ELSE 'authenticated' END, true);
+	EXECUTE statement;
+	GET DIAGNOSTICS touched = ROW_COUNT;
+	RAISE EXCEPTION USING ERRCODE = 'PT000', MESSAGE = touched::text;
+EXCEPTION
+	WHEN SQLSTATE 'PT000' THEN RETURN SQLERRM;
+	WHEN OTHERS THEN RETURN SQLSTATE;
+END
+$$;
+
+-- the matrix
+SELECT statement, pg_temp.attempt('anon', statement) AS anon, pg_temp.attempt('a', statement) AS a,
+	pg_temp.attempt('b', statement) AS b, pg_temp.attempt('admin', statement) AS admin,
+	pg_temp.attempt('service', statement) AS service
+FROM unnest(ARRAY[
+	'SELECT FROM auth.me',
+	'UPDATE auth.me SET app_role = ''admin''',
+	'DELETE FROM auth.me',
+	'SELECT id FROM auth.users',
+	'SELECT encrypted_password FROM auth.users',
+	'INSERT INTO auth.users (email) VALUES (''c@example.com'')',
+	'UPDATE auth.users SET app_role = ''admin''',
+	'UPDATE auth.users SET raw_user_meta_data = ''{}''',
+	'DELETE FROM auth.users',
+	'SELECT FROM auth.identities',
+	'INSERT INTO auth.identities (user_id, provider, provider_id) VALUES (''00000000-0000-4000-8000-0000000000a1'', ''google'', ''1'')',
+	'UPDATE auth.identities SET identity_data = ''{}''',
+	'DELETE FROM auth.identities',
+	'SELECT id, created_at, user_agent, ip, aal FROM auth.sessions',
+	'SELECT user_id, not_after, revoked_at, amr FROM auth.sessions',
+	'INSERT INTO auth.sessions (user_id, not_after) VALUES (''00000000-0000-4000-8000-0000000000a1'', now())',
+	'UPDATE auth.sessions SET not_after = ''infinity''',
+	'UPDATE auth.sessions SET aal = ''aal2''',
+	'DELETE FROM auth.sessions',
+	'DELETE FROM auth.sessions WHERE id = ''00000000-0000-4000-8000-0000000000a1''',
+	'SELECT token_hash FROM auth.refresh_tokens',
+	'INSERT INTO auth.refresh_tokens (session_id, token_hash, expires_at) VALUES (''00000000-0000-4000-8000-0000000000a1'', ''x'', now())',
+	'UPDATE auth.refresh_tokens SET used_at = NULL',
+	'DELETE FROM auth.refresh_tokens',
+	'SELECT token_hash FROM auth.one_time_tokens',
+	'INSERT INTO auth.one_time_tokens (user_id, kind, token_hash, expires_at) VALUES (''00000000-0000-4000-8000-0000000000a1'', ''recovery'', ''x'', now())',
+	'UPDATE auth.one_time_tokens SET used_at = NULL',
+	'DELETE FROM auth.one_time_tokens',
+	'SELECT FROM auth.events',
+	'INSERT INTO auth.events (event) VALUES (''SIGNED_OUT'')',
+	'UPDATE auth.events SET event = ''SIGNED_OUT''',
+	'DELETE FROM auth.events',
+	'SELECT FROM auth.redirect_urls',
+	'INSERT INTO auth.redirect_urls VALUES (''https://evil.example'')',
+	'UPDATE auth.redirect_urls SET pattern = ''*''',
+	'DELETE FROM auth.redirect_urls'
+]) WITH ORDINALITY AS s (statement, n) ORDER BY n;
+
+-- and the functions
+SELECT statement, pg_temp.attempt('anon', statement) AS anon, pg_temp.attempt('a', statement) AS a,
+	pg_temp.attempt('service', statement) AS service
+FROM unnest(ARRAY[
+	'SELECT auth.uid(), auth.jwt(), auth.role(), auth.email(), auth.session_id(), auth.aal(), auth.is_admin(), auth.has_role(''user'')',
+	'SELECT auth.authenticate(NULL)',
+	'SELECT auth.deauthenticate()',
+	'SELECT auth.sign_up(NULL, NULL)',
+	'SELECT auth.sign_in_with_password(NULL, NULL)',
+	'SELECT auth.refresh_session(NULL)',
+	'SELECT auth.verify_otp(NULL, NULL)',
+	'SELECT auth.sign_out(''none'')',
+	'SELECT auth.get_user()',
+	'SELECT auth.get_session()',
+	'SELECT auth.own_account()',
+	'SELECT auth.generate_link(NULL, NULL)',
+	'SELECT auth.anon_key(NULL)',
+	'SELECT auth.purge_expired()',
+	'SELECT auth.user_json(NULL)',
+	'SELECT auth.token_hash(''x'')',
+	'SELECT auth.ttl(''session_ttl'')',
+	'SELECT auth.record_event(NULL, NULL, ''SIGNED_IN'')',
+	'SELECT auth.check_redirect(NULL)',
+	'SELECT auth.session_json(NULL, NULL, NULL)',
+	'SELECT auth.add_refresh_token(NULL, NULL)',
+	'SELECT auth.open_session(''00000000-0000-4000-8000-0000000000a1'', ''pwd'')'
+]) WITH ORDINALITY AS s (statement, n) ORDER BY n;
+
+-- each sees their own
+SET request.jwt.claims = '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000a1"}';
+SET ROLE authenticated;
+SELECT email, app_role, is_anonymous FROM auth.me;
+SELECT id FROM auth.sessions;
+SELECT DISTINCT user_id FROM auth.events;
+SELECT user_id FROM auth.identities;
+RESET ROLE;
+RESET request.jwt.claims;
+
+-- roles are looked up, not believed from the token
+SELECT who, auth.is_admin(), auth.has_role('admin') AS admin, auth.has_role('developer') AS developer,
+	auth.has_role('user') AS plain_user, auth.has_role(NULL) AS nothing
+FROM (VALUES ('a1'), ('b1'), ('ad'), ('99')) AS w (who),
+	LATERAL set_config('request.jwt.claims', '{"role": "admin", "app_role": "admin", "app_metadata": {"role": "admin"}, '
+		|| '"sub": "00000000-0000-4000-8000-0000000000' || who || '"}', false) AS set_claims
+WHERE set_claims IS NOT NULL;
+SET request.jwt.claims = '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000ad"}';
+SELECT auth.is_admin();
+UPDATE auth.users SET app_role = 'user' WHERE id = '00000000-0000-4000-8000-0000000000ad';
+SELECT auth.is_admin();
+RESET request.jwt.claims;
+SELECT auth.is_admin(), auth.has_role('user');
+
+-- the owner bypasses nothing that the functions do not mean to
+DELETE FROM auth.events;
+DELETE FROM auth.users;
+DELETE FROM auth.redirect_urls;
