@@ -25,6 +25,7 @@
 #include "audit/audit.h"
 #include "base/compat.h"
 #include "claims/claims.h"
+#include "leaderboard/leaderboard.h"
 #include "router/router.h"
 #include "secrets/secrets.h"
 #include "worker/worker.h"
@@ -56,6 +57,10 @@ static const PlinthRoom rooms[] = {
 	 .define_settings = plinth_router_define_settings,
 	 .shmem_request = plinth_router_shmem_request,
 	 .shmem_startup = plinth_router_shmem_startup},
+	{.name = "leaderboard",
+	 .define_settings = plinth_leaderboard_define_settings,
+	 .shmem_request = plinth_leaderboard_shmem_request,
+	 .shmem_startup = plinth_leaderboard_shmem_startup},
 	{.name = "worker",
 	 .define_settings = plinth_worker_define_settings,
 	 .shmem_request = plinth_worker_shmem_request,

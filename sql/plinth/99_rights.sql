@@ -64,3 +64,8 @@ GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
 -- Room: worker
 GRANT SELECT ON plinth.stat_workers TO service_role, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.worker_stat() TO service_role, pg_monitor;
+
+-- leaderboard; a refresh needs a temporary table
+GRANT SELECT ON plinth.stat_leaderboard TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.leaderboard_stat() TO service_role, pg_monitor;
+DO $leaderboard$ BEGIN EXECUTE pg_catalog.format('GRANT TEMPORARY ON DATABASE %I TO plinth_owner', pg_catalog.current_database()); END $leaderboard$;

@@ -24,6 +24,7 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "base/worker.h"
+#include "leaderboard/leaderboard.h"
 #include "module/module.h"
 #include "worker/worker_internal.h"
 
@@ -82,6 +83,7 @@ upkeep_loop(void)
 	{
 		TimestampTz now;
 		TimestampTz next;
+		long leaderboard_ms;
 
 		plinth_worker_transaction("looking for work", check_database, NULL);
 
@@ -98,10 +100,12 @@ upkeep_loop(void)
 													step->interval_ms);
 			CHECK_FOR_INTERRUPTS();
 		}
+		leaderboard_ms = plinth_leaderboard_step();
 		plinth_worker_set_state(WORKER_IDLE);
 
 		now = GetCurrentTimestamp();
-		next = TimestampTzPlusMilliseconds(now, UPKEEP_NAP_MS);
+		next =
+			TimestampTzPlusMilliseconds(now, Min(UPKEEP_NAP_MS, leaderboard_ms));
 		for (int i = 0; i < (int) lengthof(steps); i++)
 			next = Min(next, steps[i].due);
 		(void) plinth_worker_wait(TimestampDifferenceMilliseconds(now, next),
