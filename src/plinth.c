@@ -26,6 +26,7 @@
 #include "base/compat.h"
 #include "claims/claims.h"
 #include "leaderboard/leaderboard.h"
+#include "limiter/limiter.h"
 #include "router/router.h"
 #include "secrets/secrets.h"
 #include "worker/worker.h"
@@ -52,6 +53,10 @@ static const PlinthRoom rooms[] = {
 	 .define_settings = plinth_account_define_settings,
 	 .shmem_request = plinth_account_shmem_request,
 	 .shmem_startup = plinth_account_shmem_startup},
+	{.name = "limiter",
+	 .define_settings = plinth_limiter_define_settings,
+	 .shmem_request = plinth_limiter_shmem_request,
+	 .shmem_startup = plinth_limiter_shmem_startup},
 	{.name = "audit", .define_settings = plinth_audit_define_settings},
 	{.name = "router",
 	 .define_settings = plinth_router_define_settings,

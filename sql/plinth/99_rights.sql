@@ -69,3 +69,20 @@ GRANT EXECUTE ON FUNCTION plinth.worker_stat() TO service_role, pg_monitor;
 GRANT SELECT ON plinth.stat_leaderboard TO service_role, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.leaderboard_stat() TO service_role, pg_monitor;
 DO $leaderboard$ BEGIN EXECUTE pg_catalog.format('GRANT TEMPORARY ON DATABASE %I TO plinth_owner', pg_catalog.current_database()); END $leaderboard$;
+
+-- limiter: each function checks inside whom it counts and who looks
+GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.rate_limit_tiers
+	TO authenticated, service_role, plinth_owner;
+GRANT SELECT ON plinth.rate_limit_tiers TO anon, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.check_rate_limit(text, text), plinth.rate_limit_caller(text),
+	plinth.rate_limit_headers(integer, timestamptz, integer, integer)
+	TO anon, authenticated, service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.check_rate_limit(uuid, text, integer, integer)
+	TO authenticated, service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.require_rate_limit(text), plinth.rate_limit_reset(text, text)
+	TO service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.is_admin() TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.rate_limit_keys(), plinth.rate_limit_counts()
+	TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT SELECT ON plinth.rate_limits, plinth.rate_limit_status
+	TO authenticated, service_role, plinth_owner, pg_monitor;

@@ -87,10 +87,7 @@ typedef struct RouterReader
 typedef struct RouterMatch
 {
 	const WireChange *change;
-	WireAction action;		/* an UPDATE may enter or leave their view */
-	Bitmapset *columns;		/* numbers of the columns that they may read */
-	Bitmapset *old_columns; /* those of the old row that are for them */
-	bool old_is_new;		/* the key did not change: it is in new_row */
+	WireView view;
 	int nreaders;
 	RouterReader *readers;
 } RouterMatch;

@@ -21,7 +21,6 @@ typedef struct RouterRoute
 	uint8 events;		 /* that the publication has: ROUTER_EVENT_* */
 	bool truncate;		 /* and whether it has TRUNCATE */
 	Bitmapset *readable; /* columns that the role may select */
-	Bitmapset *key;		 /* those of the primary key or replica identity */
 } RouterRoute;
 
 /* Why a subscription cannot be; the strings are palloc'd or constant. */

@@ -160,6 +160,7 @@ static RouterField new_field(const WireChange *change, AttrNumber number);
 static RouterField value_field(const WireValue *value);
 static void emit(RouterResult *result, const WireChange *change,
 				 RouterGroup *group, const RouterKey *key, bool old_known);
+static bool shows_key(const WireRelation *relation, const Bitmapset *columns);
 static void add_match(RouterResult *result, const RouterMatch *match);
 static void add_readers(RouterResult *result, RouterMatch *match,
 						dlist_head *subscribers, const RouterKey *key,
@@ -666,7 +667,6 @@ drop_group(RouterGroup *group)
 {
 	dlist_delete(&group->node);
 	bms_free(group->route.readable);
-	bms_free(group->route.key);
 	pfree(group);
 }
 
@@ -700,7 +700,6 @@ compile(RouterTable *table, Oid role, AttrNumber filter_column, Oid filter_type,
 
 	old = MemoryContextSwitchTo(index_context);
 	route->readable = bms_copy(route->readable);
-	route->key = bms_copy(route->key);
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -752,7 +751,7 @@ match_truncate(RouterResult *result, const WireChange *change, RouterGroup *grou
 {
 	HASH_SEQ_STATUS scan;
 	RouterBucket *bucket;
-	RouterMatch match = {.change = change, .action = WIRE_TRUNCATE};
+	RouterMatch match = {.change = change, .view.action = WIRE_TRUNCATE};
 
 	if (!group->route.truncate)
 		return;
@@ -891,44 +890,39 @@ emit(RouterResult *result, const WireChange *change, RouterGroup *group,
 						  .group = group->number};
 	RouterBucket *bucket = hash_search(buckets, &at, HASH_FIND, NULL);
 	const RouterRoute *route = &group->route;
-	RouterMatch match = {.change = change, .columns = route->readable};
+	RouterMatch match = {.change = change, .view.columns = route->readable};
 	uint8 event;
 
 	if (bucket == NULL)
 		return;
 
-	if (key->in_new)
+	if (key->in_new &&
+		(change->action == WIRE_INSERT || (!key->in_old && old_known)))
 	{
-		if (change->action == WIRE_INSERT || (!key->in_old && old_known))
-		{
-			match.action = WIRE_INSERT;
-			event = ROUTER_EVENT_INSERT;
-		}
-		else
-		{
-			match.action = WIRE_UPDATE;
-			event = ROUTER_EVENT_UPDATE;
-			if (key->in_old)
-			{
-				match.old_columns = change->relation->identity_full
-										? route->readable
-										: route->key;
-				match.old_is_new = change->old_row == NULL;
-			}
-		}
+		match.view.action = WIRE_INSERT;
+		event = ROUTER_EVENT_INSERT;
+	}
+	else if (key->in_new)
+	{
+		/* Where the WAL does not tell, the old row is not theirs. */
+		match.view.action = WIRE_UPDATE;
+		match.view.old_part = !key->in_old						? WIRE_OLD_NONE
+							  : change->relation->identity_full ? WIRE_OLD_WHOLE
+																: WIRE_OLD_KEY;
+		event = ROUTER_EVENT_UPDATE;
 	}
 	else
 	{
-		match.action = WIRE_DELETE;
-		event = ROUTER_EVENT_DELETE;
-		match.old_columns =
+		match.view.action = WIRE_DELETE;
+		match.view.old_part =
 			change->action == WIRE_DELETE && change->relation->identity_full
-				? route->readable
-				: route->key;
-		match.old_is_new = change->old_row == NULL;
+				? WIRE_OLD_WHOLE
+				: WIRE_OLD_KEY;
+		event = ROUTER_EVENT_DELETE;
 
 		/* A removal that cannot say of which row tells nobody anything. */
-		if (match.old_columns == NULL)
+		if (match.view.old_part == WIRE_OLD_KEY &&
+			!shows_key(change->relation, route->readable))
 			return;
 	}
 
@@ -940,6 +934,19 @@ emit(RouterResult *result, const WireChange *change, RouterGroup *group,
 
 	add_readers(result, &match, &bucket->subscribers, key, event);
 	add_match(result, &match);
+}
+
+/*
+ * May a reader of these columns know the key of a row?
+ */
+static bool
+shows_key(const WireRelation *relation, const Bitmapset *columns)
+{
+	for (int i = 0; i < relation->ncolumns; i++)
+		if (relation->columns[i].in_key &&
+			bms_is_member(relation->columns[i].number, columns))
+			return true;
+	return false;
 }
 
 /*
@@ -966,8 +973,7 @@ add_match(RouterResult *result, const RouterMatch *match)
 	}
 	kept = &result->matches[result->count++];
 	*kept = *match;
-	kept->columns = bms_copy(match->columns);
-	kept->old_columns = bms_copy(match->old_columns);
+	kept->view.columns = bms_copy(match->view.columns);
 }
 
 /*

@@ -71,9 +71,7 @@ static bool refuse(RouterProblem *problem, int sqlerrcode, char *message,
 static bool check_relation(Relation rel, RouterProblem *problem);
 static bool read_publication(Relation rel, RouterRoute *route,
 							 RouterProblem *problem);
-static bool read_identity(Relation rel, RouterRoute *route,
-						  RouterProblem *problem);
-static Bitmapset *index_columns(Oid indexoid);
+static bool check_identity(Relation rel, RouterProblem *problem);
 static bool read_rights(Relation rel, Oid role, RouterRoute *route,
 						RouterProblem *problem);
 static bool read_policies(Relation rel, Oid role, bool explain,
@@ -91,7 +89,6 @@ static bool either(RouterCondition *left, const RouterCondition *right);
 static bool both(RouterCondition *left, const RouterCondition *right);
 static Node *strip_relabel(Node *node);
 static char *table_name(Relation rel);
-static char *alter_identity(Relation rel);
 
 /*
  * Compile the route of a table for a role.
@@ -111,11 +108,10 @@ plinth_router_compile(Oid relid, Oid role, bool explain, RouterRoute *route,
 		return refuse(problem, ERRCODE_INVALID_PARAMETER_VALUE,
 					  "the table does not exist any more", NULL, NULL);
 
-	compiled = check_relation(rel, problem) &&
-			   read_publication(rel, route, problem) &&
-			   read_identity(rel, route, problem) &&
-			   read_rights(rel, role, route, problem) &&
-			   read_policies(rel, role, explain, route, problem);
+	compiled =
+		check_relation(rel, problem) && read_publication(rel, route, problem) &&
+		check_identity(rel, problem) && read_rights(rel, role, route, problem) &&
+		read_policies(rel, role, explain, route, problem);
 	RelationClose(rel);
 
 	return compiled;
@@ -231,51 +227,27 @@ read_publication(Relation rel, RouterRoute *route, RouterProblem *problem)
 }
 
 /*
- * The columns that name a row: those of the replica identity, or of the
- * primary key when old rows come whole.
+ * Does the WAL say which row was updated or deleted?
  */
 static bool
-read_identity(Relation rel, RouterRoute *route, RouterProblem *problem)
+check_identity(Relation rel, RouterProblem *problem)
 {
 	Oid index;
 
-	/* fills in rd_pkindex and rd_replidindex */
+	/* fills in rd_replidindex */
 	list_free(RelationGetIndexList(rel));
-	index = rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL
-				? rel->rd_pkindex
-				: rel->rd_replidindex;
+	index = rel->rd_replidindex;
 
-	if (OidIsValid(index))
-		route->key = index_columns(index);
-	else if (rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL)
+	if (!OidIsValid(index) && rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL)
 		return refuse(
 			problem, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 			psprintf("table \"%s\" has no replica identity", table_name(rel)),
 			"Nothing in the WAL would say which row was updated or "
 			"deleted.",
-			alter_identity(rel));
+			psprintf("ALTER TABLE %s REPLICA IDENTITY FULL; or add "
+					 "a primary key.",
+					 table_name(rel)));
 	return true;
-}
-
-/*
- * The columns of an index.
- */
-static Bitmapset *
-index_columns(Oid indexoid)
-{
-	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexoid));
-	Form_pg_index index;
-	Bitmapset *columns = NULL;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for index %u", indexoid);
-	index = (Form_pg_index) GETSTRUCT(tuple);
-	for (int i = 0; i < index->indnkeyatts; i++)
-		if (index->indkey.values[i] > 0)
-			columns = bms_add_member(columns, index->indkey.values[i]);
-	ReleaseSysCache(tuple);
-
-	return columns;
 }
 
 /*
@@ -314,7 +286,6 @@ read_rights(Relation rel, Oid role, RouterRoute *route, RouterProblem *problem)
 							   RelationGetRelationName(rel)),
 					  NULL, NULL);
 
-	route->key = bms_int_members(route->key, route->readable);
 	return true;
 }
 
@@ -675,17 +646,6 @@ table_name(Relation rel)
 }
 
 /*
- * The command that gives a table a replica identity.
- */
-static char *
-alter_identity(Relation rel)
-{
-	return psprintf("ALTER TABLE %s REPLICA IDENTITY FULL; or add a primary "
-					"key.",
-					table_name(rel));
-}
-
-/*
  * Refuse tables without replica identity in the publication, once CREATE or
  * ALTER PUBLICATION has run; the error undoes the statement.
  */
@@ -714,13 +674,12 @@ plinth_router_check_publication(Node *statement)
 		GetAllSchemaPublicationRelations(publication->oid, PUBLICATION_PART_LEAF));
 	foreach (lc, relids)
 	{
-		RouterRoute route = {0};
 		RouterProblem problem;
 		Relation rel = RelationIdGetRelation(lfirst_oid(lc));
 
 		if (!RelationIsValid(rel))
 			continue;
-		if (!read_identity(rel, &route, &problem))
+		if (!check_identity(rel, &problem))
 			ereport(ERROR, (errcode(problem.sqlerrcode),
 							errmsg_internal("%s", problem.message),
 							errdetail_internal("%s", problem.detail),

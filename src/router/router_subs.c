@@ -102,6 +102,7 @@ static bool exit_registered = false;
 static bool attached = false;
 
 static int databases_size(void);
+static bool in_database(int slot, Oid dboid);
 static void set_owner(RouterOwner *owner, const RouterSubscription *sub);
 static void log_slot(int slot);
 static RouterSubscription *find_slot(uint64 id);
@@ -431,13 +432,15 @@ plinth_router_list(int *count)
 	if (router == NULL)
 		return NULL;
 
-	list = MemoryContextAllocHuge(
-		CurrentMemoryContext,
-		mul_size(plinth_router_max_subscriptions, sizeof(RouterSubscription)));
 	LWLockAcquire(router->lock, LW_SHARED);
 	for (int i = 0; i < plinth_router_max_subscriptions; i++)
-		if (router_slots[i].sub.id != 0 &&
-			router_slots[i].sub.database == MyDatabaseId)
+		if (in_database(i, MyDatabaseId))
+			n++;
+	list = MemoryContextAllocHuge(CurrentMemoryContext,
+								  mul_size(Max(n, 1), sizeof(*list)));
+	n = 0;
+	for (int i = 0; i < plinth_router_max_subscriptions; i++)
+		if (in_database(i, MyDatabaseId))
 			list[n++] = router_slots[i].sub;
 	LWLockRelease(router->lock);
 
@@ -458,8 +461,7 @@ plinth_router_count(Oid dboid)
 
 	LWLockAcquire(router->lock, LW_SHARED);
 	for (int i = 0; i < plinth_router_max_subscriptions; i++)
-		if (router_slots[i].sub.id != 0 && !router_slots[i].sub.ended &&
-			router_slots[i].sub.database == dboid)
+		if (in_database(i, dboid) && !router_slots[i].sub.ended)
 			n++;
 	LWLockRelease(router->lock);
 
@@ -652,8 +654,7 @@ plinth_router_changed(uint64 *generation, int *count, bool *all)
 	if (*all)
 	{
 		for (int i = 0; i < plinth_router_max_subscriptions; i++)
-			if (router_slots[i].sub.id != 0 &&
-				router_slots[i].sub.database == MyDatabaseId)
+			if (in_database(i, MyDatabaseId))
 				copies[(*count)++] = router_slots[i].sub;
 	}
 	else
@@ -675,6 +676,16 @@ static int
 databases_size(void)
 {
 	return max_worker_processes;
+}
+
+/*
+ * Is a slot taken by a subscription of a database?
+ */
+static bool
+in_database(int slot, Oid dboid)
+{
+	return router_slots[slot].sub.id != 0 &&
+		   router_slots[slot].sub.database == dboid;
 }
 
 /*

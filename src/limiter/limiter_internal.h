@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * limiter_internal.h
+ *		What the files of the limiter share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_LIMITER_INTERNAL_H
+#define PLINTH_LIMITER_INTERNAL_H
+
+#include "postgres.h"
+
+#include <time.h>
+
+#include "limiter/limiter.h"
+#include "storage/lwlock.h"
+#include "utils/uuid.h"
+
+/* A name or identifier is kept up to this length, in bytes. */
+#define LIMITER_TEXT_MAX 63
+
+/* What a key counts; the letters are in the saved file. */
+typedef enum LimiterKind
+{
+	LIMITER_TIER = 't',		/* tier, identifier */
+	LIMITER_CALLER = 'c',	/* tier and endpoint, identifier */
+	LIMITER_ENDPOINT = 'e', /* endpoint and its parameters, identifier */
+} LimiterKind;
+
+/* How many in how long. */
+typedef struct LimiterTerms
+{
+	int32 limit;	 /* requests in a window, from 1 */
+	int64 window_us; /* length of the window, in microseconds, from 1 */
+} LimiterTerms;
+
+/*
+ * A key in clear.  The fields in use are contiguous, so that they can be
+ * hashed as they are: name, then identifier, fill the front of text.
+ */
+typedef struct LimiterLabel
+{
+	int64 window_us; /* parameters of an endpoint; otherwise 0 */
+	int32 limit;
+	Oid database;
+	uint8 kind;	  /* LimiterKind */
+	uint8 shrunk; /* LIMITER_NAME_SHRUNK, LIMITER_IDENTIFIER_SHRUNK */
+	uint8 name_length;
+	uint8 identifier_length;
+	char text[2 * LIMITER_TEXT_MAX];
+} LimiterLabel;
+
+#define LIMITER_NAME_SHRUNK 0x01
+#define LIMITER_IDENTIFIER_SHRUNK 0x02
+
+#define LIMITER_LABEL_SIZE(label)                          \
+	(offsetof(LimiterLabel, text) + (label)->name_length + \
+	 (label)->identifier_length)
+#define LIMITER_LABEL_NAME(label) ((label)->text)
+#define LIMITER_LABEL_IDENTIFIER(label) ((label)->text + (label)->name_length)
+
+/* A key as the table looks for it. */
+typedef struct LimiterKey
+{
+	LimiterLabel label;
+	uint64 print[2]; /* SipHash of the label under this start's secret */
+} LimiterKey;
+
+/* What became of one request; times by the limiter's clock. */
+typedef struct LimiterTake
+{
+	bool allowed;
+	int32 remaining;
+	int64 ends_at;
+} LimiterTake;
+
+/* A window as it is shown and saved. */
+typedef struct LimiterWindow
+{
+	LimiterLabel label;
+	LimiterTerms terms;
+	int32 passed;  /* requests that were allowed */
+	bool over;	   /* and at least one was refused */
+	int64 ends_at; /* by the limiter's clock */
+	int64 used_at; /* last allowed request, by the limiter's clock */
+	uint16 stat;   /* as plinth_limiter_stat_find() */
+} LimiterWindow;
+
+/* Counts of one tier or endpoint since the start. */
+typedef struct LimiterCounts
+{
+	uint16 stat;
+	Oid database;
+	uint8 kind;
+	char name[LIMITER_TEXT_MAX + 1]; /* empty: all that found no place */
+	uint64 allowed;
+	uint64 refused;
+} LimiterCounts;
+
+/* Counts of the whole table. */
+typedef struct LimiterTotals
+{
+	int64 capacity;		 /* keys that fit */
+	uint64 evictions;	 /* windows dropped before their end */
+	uint64 no_space;	 /* requests refused for lack of space */
+	TimestampTz started; /* when counting began */
+} LimiterTotals;
+
+/* A row of plinth.rate_limit_tiers. */
+typedef struct LimiterTier
+{
+	const char *name;
+	size_t length;
+	bool enabled;
+	LimiterTerms terms;
+} LimiterTier;
+
+/* The limiter's clock: microseconds since some moment before the start. */
+static inline int64
+limiter_now(void)
+{
+	struct timespec now;
+
+	/* Time goes on while the machine sleeps, where the system can tell. */
+#ifdef CLOCK_BOOTTIME
+	clock_gettime(CLOCK_BOOTTIME, &now);
+#else
+	clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+
+	return (int64) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
+}
+
+/* limiter_guc.c */
+extern int plinth_limiter_entries;
+extern bool plinth_limiter_fail_closed;
+
+/* limiter_key.c */
+extern void plinth_limiter_key_make(LimiterKey *key, LimiterKind kind,
+									const char *name, size_t name_length,
+									const char *identifier,
+									size_t identifier_length,
+									const LimiterTerms *parameters);
+extern void plinth_limiter_key_print(LimiterKey *key);
+extern const char *plinth_limiter_address_key(const char *address, size_t length,
+											  char *buffer, size_t *key_length);
+
+/* Room for what plinth_limiter_address_key() writes. */
+#define LIMITER_ADDRESS_SIZE 64
+
+/* limiter_shmem.c */
+extern bool plinth_limiter_is_loaded(void);
+extern const unsigned char *plinth_limiter_secret(void);
+extern void plinth_limiter_take(const LimiterKey *key, const LimiterTerms *terms,
+								int64 now, LimiterTake *take);
+extern bool plinth_limiter_restore(const LimiterWindow *window, int64 now);
+extern int plinth_limiter_partitions(void);
+extern int plinth_limiter_partition_size(void);
+extern int plinth_limiter_partition_read(int partition, LimiterWindow *windows);
+extern int plinth_limiter_forget(const LimiterLabel *label, int64 now);
+extern void plinth_limiter_totals(LimiterTotals *totals);
+
+/* limiter_stat.c */
+extern Size plinth_limiter_stat_size(void);
+extern void plinth_limiter_stat_init(void *memory, LWLock *lock, bool create);
+extern uint16 plinth_limiter_stat_find(const LimiterLabel *label);
+extern void plinth_limiter_stat_count(uint16 stat, bool allowed);
+extern int plinth_limiter_stat_read(LimiterCounts **counts);
+
+/* limiter_save.c */
+extern void plinth_limiter_save_startup(void);
+
+/* limiter_tiers.c */
+extern const LimiterTier *plinth_limiter_tier(const char *name, size_t length);
+
+#endif /* PLINTH_LIMITER_INTERNAL_H */
