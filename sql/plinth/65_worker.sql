@@ -40,3 +40,12 @@ AS 'MODULE_PATHNAME', 'plinth_sql_worker_disable';
 
 COMMENT ON FUNCTION plinth.disable() IS
 'keep the workers out of this database until plinth.enable(); they have left when it returns; superusers only (42501)';
+
+CREATE FUNCTION plinth.preflight(
+	OUT requirement text, OUT ok boolean, OUT found text, OUT remedy text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 12
+AS 'MODULE_PATHNAME', 'plinth_sql_module_preflight';
+
+COMMENT ON FUNCTION plinth.preflight() IS
+'each requirement of plinth, whether it is met, what was found, and the command that mends it';

@@ -64,6 +64,7 @@ GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
 -- Room: worker
 GRANT SELECT ON plinth.stat_workers TO service_role, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.worker_stat() TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.preflight() TO service_role, pg_monitor;
 
 -- leaderboard; a refresh needs a temporary table
 GRANT SELECT ON plinth.stat_leaderboard TO service_role, pg_monitor;

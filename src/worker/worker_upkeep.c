@@ -150,8 +150,7 @@ call_as_owner(void *arg)
 
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(get_role_oid(PLINTH_OWNER_ROLE, false),
-						   saved_context | SECURITY_LOCAL_USERID_CHANGE |
-							   SECURITY_RESTRICTED_OPERATION);
+						   saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	if (SPI_execute(call->query, false, 0) < 0)
 		elog(ERROR, "could not call %s.%s()", call->schema, call->function);
 	SetUserIdAndSecContext(saved_user, saved_context);
