@@ -230,11 +230,11 @@ check_workers(Finding *finding)
 		" ORDER BY w.worker COLLATE pg_catalog.\"C\")"
 		" FROM plinth.stat_workers AS w WHERE w.database"
 		" OPERATOR(pg_catalog.=) pg_catalog.current_database()");
-	missing =
-		query_text("SELECT pg_catalog.string_agg(coalesce(w.last_error, ''), '')"
-				   " FROM plinth.stat_workers AS w WHERE w.database"
-				   " OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-				   " AND w.pid IS NULL");
+	missing = query_text(
+		"SELECT pg_catalog.string_agg(pg_catalog.concat('-', w.last_error), '')"
+		" FROM plinth.stat_workers AS w WHERE w.database"
+		" OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+		" AND w.pid IS NULL");
 	finding->ok = finding->found[0] != '\0' && missing[0] == '\0';
 	if (finding->found[0] == '\0')
 		finding->found = pstrdup("none");

@@ -63,7 +63,7 @@ plinth_sql_worker_enable(PG_FUNCTION_ARGS)
 
 	/* a copy of a database does not have the rights on the database */
 	SPI_connect();
-	if (SPI_execute(psprintf("GRANT CREATE ON DATABASE %s TO %s",
+	if (SPI_execute(psprintf("GRANT CREATE, TEMPORARY ON DATABASE %s TO %s",
 							 quote_identifier(get_database_name(MyDatabaseId)),
 							 PLINTH_OWNER_ROLE),
 					false, 0) < 0)
