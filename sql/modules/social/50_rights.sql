@@ -16,11 +16,11 @@ GRANT SELECT (id, user_id, badge_id, earned_at) ON @schema@.user_badges TO anon,
 GRANT SELECT ON @schema@.xp_transactions, @schema@.certification_requests, @schema@.certifications
 	TO authenticated;
 
--- for admins
+-- for admins; what a badge is worth is for the service alone (S4.3)
 GRANT INSERT (name, description, icon_url, rarity, category, requirement_type, requirement_value,
-			  requirement_score, points, skill_id, requirement_metric),
+			  requirement_score, skill_id, requirement_metric),
 	UPDATE (name, description, icon_url, rarity, category, requirement_type, requirement_value,
-			requirement_score, points, skill_id, requirement_metric),
+			requirement_score, skill_id, requirement_metric),
 	DELETE ON @schema@.badges TO authenticated;
 GRANT INSERT (name, category, description, is_active),
 	UPDATE (name, category, description, is_active),
