@@ -59,7 +59,7 @@ work_folder() {
 # copy_source: this checkout's files into $work/src, without what is built.
 copy_source() {
 	mkdir -p "$work/src"
-	(cd "$plinth_root" && tar -cf - --exclude=.git --exclude=./.check --exclude=./.demo \
+	(cd "$plinth_root" && tar -cf - --exclude=.git --exclude='./.check*' --exclude='./.demo*' \
 		--exclude=./.bench-* --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./build \
 		--exclude=node_modules --exclude='./sql/plinth--*.sql' --exclude=tmp_check \
 		--exclude=results --exclude=output_iso .) | tar -xf - -C "$work/src"
