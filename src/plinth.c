@@ -25,6 +25,7 @@
 #include "audit/audit.h"
 #include "base/compat.h"
 #include "claims/claims.h"
+#include "delivery/delivery.h"
 #include "leaderboard/leaderboard.h"
 #include "limiter/limiter.h"
 #include "router/router.h"
@@ -62,6 +63,10 @@ static const PlinthRoom rooms[] = {
 	 .define_settings = plinth_router_define_settings,
 	 .shmem_request = plinth_router_shmem_request,
 	 .shmem_startup = plinth_router_shmem_startup},
+	{.name = "delivery",
+	 .define_settings = plinth_delivery_define_settings,
+	 .shmem_request = plinth_delivery_shmem_request,
+	 .shmem_startup = plinth_delivery_shmem_startup},
 	{.name = "leaderboard",
 	 .define_settings = plinth_leaderboard_define_settings,
 	 .shmem_request = plinth_leaderboard_shmem_request,

@@ -157,6 +157,7 @@ extern void plinth_router_open(uint64 id, const char *session_key,
 /* All subscriptions of this database, in the current memory context. */
 extern RouterSubscription *plinth_router_list(int *count);
 extern int plinth_router_count(Oid dboid);
+extern const char *plinth_router_route_name(RouterRouteKind kind);
 
 /* Is the library preloaded?  If not: 55000 with the hint of preflight. */
 extern void plinth_router_require(void);

@@ -40,7 +40,6 @@ typedef struct RouterProblem
  */
 extern bool plinth_router_compile(Oid relid, Oid role, bool explain,
 								  RouterRoute *route, RouterProblem *problem);
-extern const char *plinth_router_route_name(RouterRouteKind kind);
 
 typedef enum RouterEntry
 {

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery_internal.h
+ *		What delivery's files share with each other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_DELIVERY_INTERNAL_H
+#define PLINTH_DELIVERY_INTERNAL_H
+
+#include "delivery/delivery.h"
+
+extern int plinth_delivery_ring_kb;	 /* plinth.realtime_ring_size */
+extern int plinth_delivery_event_kb; /* plinth.realtime_max_event */
+
+/* A message as it was put into the ring. */
+typedef struct DeliveryMessage
+{
+	WireAction action;
+	XLogRecPtr lsn;
+	TimestampTz commit_time;
+	const char *body; /* a JSON object without "seq" */
+	uint32 length;
+} DeliveryMessage;
+
+/*
+ * Put a message into the ring for these readers.  seqs is set to the number
+ * that the message has for each.  False: it does not fit, and its readers
+ * have a gap of that number instead.
+ */
+extern bool plinth_delivery_put(const DeliveryMessage *message,
+								const RouterReader *readers, int nreaders,
+								int64 *seqs);
+
+/* The number of the last gap of a subscription. */
+extern int64 plinth_delivery_gap_seq(const RouterSubscription *sub);
+
+/* What poll finds for a subscription. */
+typedef struct DeliveryRow
+{
+	int64 seq;
+	WireAction action;
+	XLogRecPtr lsn;
+	TimestampTz commit_time;
+	char *body;
+	uint32 length;
+} DeliveryRow;
+
+/*
+ * Copy messages after after_seq, ascending, into rows and the current memory
+ * context; limit rows at most, of which a gap takes one.  *lost_upto is 0, or
+ * the last number of those that are gone; rows begin after it.  *last is the
+ * newest number that was given out.
+ */
+extern int plinth_delivery_read(const RouterSubscription *sub, int64 after_seq,
+								int limit, DeliveryRow *rows, int64 *lost_upto,
+								int64 *last);
+
+/* What the views show of a subscription. */
+extern void plinth_delivery_slot_counts(const RouterSubscription *sub,
+										int64 *delivered, int64 *dropped,
+										int64 *queue_bytes);
+
+/* One more delivery, that long after the commit. */
+extern void plinth_delivery_note(TimestampTz commit_time, int64 readers);
+
+#endif /* PLINTH_DELIVERY_INTERNAL_H */

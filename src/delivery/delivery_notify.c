@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery_notify.c
+ *		Messages to LISTEN channels, sent by the stream worker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "delivery/delivery.h"
+#include "delivery/delivery_internal.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/json.h"
+#include "utils/snapmgr.h"
+
+#include "base/worker.h"
+
+/* The server's limit is 8000 bytes with the zero. */
+#define DELIVERY_MAX_PAYLOAD 7900
+
+static void send_message(const DeliveryMessage *message, const char *channel,
+						 int64 seq, StringInfo payload);
+static void send_notice(const RouterSubscription *sub, void *arg);
+static void keep_house(void *arg);
+
+/*
+ * Ring first, notifications with the caller's commit: who is notified finds
+ * the message by polling.
+ */
+void
+plinth_delivery_deliver(const WireTransaction *txn, RouterMatch *matches,
+						int nmatches)
+{
+	Size limit = (Size) plinth_delivery_event_kb * 1024;
+	StringInfoData body;
+	StringInfoData payload;
+
+	initStringInfo(&body);
+	initStringInfo(&payload);
+
+	/* A gap is told before what comes after it. */
+	plinth_router_notices(send_notice, &payload);
+
+	for (int i = 0; i < nmatches; i++)
+	{
+		RouterMatch *match = &matches[i];
+		int64 *seqs = palloc_extended((Size) match->nreaders * sizeof(int64),
+									  MCXT_ALLOC_HUGE);
+		DeliveryMessage message = {.action = match->view.action,
+								   .lsn = txn->commit_lsn,
+								   .commit_time = txn->commit_time};
+		bool fits;
+
+		CHECK_FOR_INTERRUPTS();
+		resetStringInfo(&body);
+		plinth_wire_write_change(&body, txn, match->change, &match->view, limit);
+		message.body = body.data;
+		message.length = body.len;
+
+		fits =
+			plinth_delivery_put(&message, match->readers, match->nreaders, seqs);
+		for (int j = 0; j < match->nreaders; j++)
+			if (fits)
+				send_message(&message, match->readers[j].channel, seqs[j],
+							 &payload);
+			else
+			{
+				resetStringInfo(&payload);
+				appendStringInfo(
+					&payload,
+					"{\"seq\":" INT64_FORMAT ",\"eventType\":\"gap\"}", seqs[j]);
+				Async_Notify(match->readers[j].channel, payload.data);
+			}
+		if (fits)
+			plinth_delivery_note(txn->commit_time, match->nreaders);
+		pfree(seqs);
+	}
+}
+
+/*
+ * Expire and tell, in a transaction of its own when there is a need.
+ */
+void
+plinth_delivery_tick(void)
+{
+	if (plinth_router_due())
+		plinth_worker_transaction("plinth: ending subscriptions", keep_house,
+								  NULL);
+}
+
+/*
+ * The step of plinth_delivery_tick().
+ */
+static void
+keep_house(void *arg)
+{
+	StringInfoData payload;
+
+	initStringInfo(&payload);
+	plinth_router_expire();
+	plinth_router_notices(send_notice, &payload);
+}
+
+/*
+ * Send a message to one reader: the whole of it, or that it is there.
+ */
+static void
+send_message(const DeliveryMessage *message, const char *channel, int64 seq,
+			 StringInfo payload)
+{
+	resetStringInfo(payload);
+	appendStringInfo(payload, "{\"seq\":" INT64_FORMAT ",", seq);
+	if (payload->len + message->length - 1 < DELIVERY_MAX_PAYLOAD)
+		appendBinaryStringInfo(payload, message->body + 1, message->length - 1);
+	else
+		appendStringInfo(payload, "\"lsn\":\"%X/%X\",\"truncated\":true}",
+						 LSN_FORMAT_ARGS(message->lsn));
+	Async_Notify(channel, payload->data);
+}
+
+/*
+ * Tell a reader of a gap, or of the end.
+ */
+static void
+send_notice(const RouterSubscription *sub, void *arg)
+{
+	StringInfo payload = arg;
+
+	resetStringInfo(payload);
+	if (sub->ended)
+	{
+		appendStringInfoString(payload, "{\"eventType\":\"end\",\"reason\":");
+		escape_json(payload, sub->reason);
+		appendStringInfoChar(payload, '}');
+	}
+	else
+		appendStringInfo(payload,
+						 "{\"seq\":" INT64_FORMAT ",\"eventType\":\"gap\"}",
+						 plinth_delivery_gap_seq(sub));
+	Async_Notify(sub->channel, payload->data);
+}
