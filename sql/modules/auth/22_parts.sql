@@ -47,6 +47,33 @@ CREATE FUNCTION @schema@.record_event(user_id uuid, session_id uuid, event text)
 COMMENT ON FUNCTION @schema@.record_event(uuid, uuid, text) IS
 'adds a row to events with the caller''s address and user agent';
 
+CREATE FUNCTION @schema@.limit_attempts(email text) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		counted	text;
+		answer	record;
+	BEGIN
+		-- By address even where claims name a user: accounts are cheap.
+		FOREACH counted IN ARRAY ARRAY[
+			coalesce(host(plinth.auth_client_address()), 'local'),
+			'email:' || lower(email)]
+		LOOP
+			CONTINUE WHEN counted IS NULL;
+			SELECT * INTO answer FROM plinth.check_rate_limit(counted, 'anonymous');
+			IF NOT answer.allowed THEN
+				RAISE EXCEPTION 'Rate limit exceeded'
+					USING ERRCODE = 'PT429',
+						  DETAIL = format('The limit is reset at %s.', answer.reset),
+						  HINT = format('%s requests remain.', answer.remaining);
+			END IF;
+		END LOOP;
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.limit_attempts(text) IS
+'counts an attempt against the tier anonymous, for the caller''s address and for the e-mail address, unless that is NULL; errors: PT429 over the limit; 55000 library not preloaded';
+
 CREATE FUNCTION @schema@.check_redirect(redirect_to text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp

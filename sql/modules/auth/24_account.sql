@@ -11,6 +11,7 @@ CREATE FUNCTION @schema@.sign_up(email text, password text, metadata jsonb DEFAU
 		hash	text;
 		new_id	uuid;
 	BEGIN
+		PERFORM @schema@.limit_attempts(sign_up.email);
 		PERFORM @schema@.check_redirect(sign_up.redirect_to);
 		PERFORM plinth.auth_password_check(sign_up.password);
 		IF sign_up.email IS NULL OR char_length(sign_up.email) > 320
@@ -55,6 +56,8 @@ CREATE FUNCTION @schema@.sign_in_with_password(email text, password text) RETURN
 		account	@schema@.users;
 		proven	boolean;
 	BEGIN
+		PERFORM @schema@.limit_attempts(sign_in_with_password.email);
+
 		SELECT u.* INTO account FROM @schema@.users AS u
 		WHERE lower(u.email) = lower(sign_in_with_password.email);
 
@@ -94,6 +97,8 @@ CREATE FUNCTION @schema@.refresh_session(refresh_token text) RETURNS jsonb
 		session	@schema@.sessions;
 		account	@schema@.users;
 	BEGIN
+		PERFORM @schema@.limit_attempts(NULL);
+
 		-- Of any number of callers with one token this lets a single one pass.
 		UPDATE @schema@.refresh_tokens
 		SET used_at = clock_timestamp()
@@ -182,6 +187,7 @@ CREATE FUNCTION @schema@.verify_otp(kind text, token text) RETURNS jsonb
 	DECLARE
 		account_id	uuid;
 	BEGIN
+		PERFORM @schema@.limit_attempts(NULL);
 		IF verify_otp.kind IS DISTINCT FROM 'confirmation' THEN
 			RAISE EXCEPTION 'unrecognized kind of token "%"', verify_otp.kind
 				USING ERRCODE = 'invalid_parameter_value',

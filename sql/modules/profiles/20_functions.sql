@@ -151,6 +151,9 @@ CREATE FUNCTION @schema@.search_profiles(search_term text)
 			RAISE EXCEPTION 'Search term must be at least 2 characters long'
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
+		IF NOT (SELECT l.allowed FROM plinth.rate_limit_caller('search_profiles') AS l) THEN
+			RAISE EXCEPTION 'Rate limit exceeded' USING ERRCODE = 'PT429';
+		END IF;
 
 		RETURN QUERY
 		SELECT p.id, p.username, p.full_name, p.avatar_url, p.bio
@@ -167,7 +170,7 @@ CREATE FUNCTION @schema@.search_profiles(search_term text)
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.search_profiles(text) IS
-'at most 50 profiles whose username or full name contains the term, without regard to case, those that begin with it first; guests left out; errors: 22023 fewer than 2 characters';
+'at most 50 profiles whose username or full name contains the term, without regard to case, those that begin with it first; guests left out; errors: 22023 fewer than 2 characters, PT429 too many searches';
 
 CREATE FUNCTION @schema@.get_user_stats(user_id uuid) RETURNS json
 	LANGUAGE plpgsql STABLE
