@@ -75,6 +75,9 @@ static const PlinthRoom rooms[] = {
 	 .define_settings = plinth_worker_define_settings,
 	 .shmem_request = plinth_worker_shmem_request,
 	 .shmem_startup = plinth_worker_shmem_startup},
+	{.name = "stream",
+	 .shmem_request = plinth_worker_stream_shmem_request,
+	 .shmem_startup = plinth_worker_stream_shmem_startup},
 	{.name = NULL},
 };
 

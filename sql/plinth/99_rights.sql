@@ -87,3 +87,7 @@ GRANT EXECUTE ON FUNCTION plinth.rate_limit_keys(), plinth.rate_limit_counts()
 	TO authenticated, service_role, plinth_owner, pg_monitor;
 GRANT SELECT ON plinth.rate_limits, plinth.rate_limit_status
 	TO authenticated, service_role, plinth_owner, pg_monitor;
+
+-- worker, the change stream
+GRANT SELECT ON plinth.stat_stream TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.stream_stat() TO service_role, pg_monitor;

@@ -67,6 +67,12 @@ extern const WireTransaction *plinth_decoder_next(DecoderReader *reader);
 /* Has all WAL been read that was flushed when next() looked last? */
 extern bool plinth_decoder_at_end(const DecoderReader *reader);
 
+/* Has more been flushed since?  Does not touch the decoding context. */
+extern bool plinth_decoder_has_more(const DecoderReader *reader);
+
+/* End of the last record that has been read. */
+extern XLogRecPtr plinth_decoder_read_up_to(const DecoderReader *reader);
+
 /* Bytes of memory that the transactions hold that next() has returned. */
 extern Size plinth_decoder_memory(const DecoderReader *reader);
 

@@ -59,6 +59,7 @@ struct DecoderReader
 	bool opening;				 /* reading waits for WAL */
 	bool turn;					 /* between next() and pause() */
 	bool at_end;
+	XLogRecPtr flushed_lsn; /* end of the WAL when reading came to it */
 	XLogRecPtr confirmed_lsn;
 	XLogRecPtr snapshot_lsn; /* our last running-transactions record */
 	TimestampTz snapshot_at;

@@ -144,6 +144,13 @@ commit_transaction(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 
 	if (current == NULL)
 		return;
+	reader->current = NULL;
+	if (current->wire.nchanges == 0 && !current->wire.overflowed)
+	{
+		/* nothing of it was published */
+		MemoryContextDelete(current->context);
+		return;
+	}
 
 	current->wire.xid = txn->xid;
 	current->wire.commit_lsn = commit_lsn;
@@ -152,7 +159,6 @@ commit_transaction(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 	reader->transactions++;
 	Assert(reader->ready == NULL);
 	reader->ready = current;
-	reader->current = NULL;
 }
 
 /*

@@ -30,6 +30,7 @@
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/text_form.h"
 
 /* Longest time that next() goes on without a transaction to return. */
 #define READ_MS 50
@@ -44,6 +45,7 @@ DecoderReader *plinth_decoder_reader = NULL;
 
 static int read_page(XLogReaderState *state, XLogRecPtr page, int length,
 					 XLogRecPtr record, char *buffer);
+static void set_session(void);
 static void create_slot(void);
 static void count_in_horizons(void);
 static void log_snapshot(DecoderReader *reader);
@@ -102,10 +104,7 @@ plinth_decoder_open(DecoderWants wants, void *arg)
 	plinth_decoder_relcache_init(context);
 	plinth_decoder_reader = reader;
 
-	/* the server checks it when a slot is made and when it is read */
-	if (GetConfigOption(PLUGIN_SETTING, true, false) != NULL)
-		SetConfigOption(PLUGIN_SETTING, PLINTH_LIBRARY, PGC_SUSET, PGC_S_SESSION);
-
+	set_session();
 	CheckLogicalDecodingRequirements();
 	create_slot();
 	starting =
@@ -142,13 +141,14 @@ plinth_decoder_next(DecoderReader *reader)
 	}
 
 	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), READ_MS);
-	old_context = MemoryContextSwitchTo(reader->decoding->context);
+	old_context = CurrentMemoryContext;
 	reader->at_end = false;
 	for (int records = 1; reader->ready == NULL; records++)
 	{
 		char *problem = NULL;
 		XLogRecord *record;
 
+		MemoryContextSwitchTo(reader->decoding->context);
 		record = XLogReadRecord(wal, &problem);
 		if (problem != NULL)
 			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
@@ -180,6 +180,18 @@ bool
 plinth_decoder_at_end(const DecoderReader *reader)
 {
 	return reader->at_end;
+}
+
+bool
+plinth_decoder_has_more(const DecoderReader *reader)
+{
+	return GetFlushRecPtr(NULL) > reader->flushed_lsn;
+}
+
+XLogRecPtr
+plinth_decoder_read_up_to(const DecoderReader *reader)
+{
+	return reader->decoding->reader->EndRecPtr;
 }
 
 Size
@@ -248,7 +260,10 @@ read_page(XLogReaderState *state, XLogRecPtr page, int length,
 	while (page + length > flushed)
 	{
 		if (!plinth_decoder_reader->opening)
+		{
+			plinth_decoder_reader->flushed_lsn = flushed;
 			return -1;
+		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 10, plinth_wait_event("PlinthDecoderStart"));
 		ResetLatch(MyLatch);
@@ -261,6 +276,20 @@ read_page(XLogReaderState *state, XLogRecPtr page, int length,
 	if (!WALRead(state, buffer, page, count, state->currTLI, &error))
 		WALReadRaiseError(&error);
 	return count;
+}
+
+/*
+ * Settings of this session: values are written in one form, whatever the
+ * server's settings, and our plugin is allowed where that is asked.
+ */
+static void
+set_session(void)
+{
+	plinth_text_form_session();
+
+	/* checked when a slot is made and when it is read */
+	if (GetConfigOption(PLUGIN_SETTING, true, false) != NULL)
+		SetConfigOption(PLUGIN_SETTING, PLINTH_LIBRARY, PGC_SUSET, PGC_S_SESSION);
 }
 
 static void

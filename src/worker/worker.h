@@ -40,6 +40,8 @@ extern void plinth_worker_define_settings(void);
 extern void plinth_worker_shmem_request(void);
 extern void plinth_worker_shmem_startup(void);
 extern void plinth_worker_register_launcher(void);
+extern void plinth_worker_stream_shmem_request(void);
+extern void plinth_worker_stream_shmem_startup(void);
 
 extern bool plinth_worker_enabled; /* plinth.enabled */
 

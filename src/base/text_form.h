@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * text_form.h
+ *		One text form of a value, whatever the session's settings.
+ *
+ * Values that are compared as text, or read by another session than the one
+ * that wrote them, are written in this form: ISO dates, UTC, hexadecimal
+ * bytea, shortest exact floats.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PLINTH_TEXT_FORM_H
+#define PLINTH_TEXT_FORM_H
+
+#include "postgres.h"
+
+/* For the rest of this process's session; for workers. */
+extern void plinth_text_form_session(void);
+
+/*
+ * Until the matching end, or the end of the (sub)transaction.  For backends;
+ * input functions run before it, under the user's own settings.
+ */
+extern int plinth_text_form_begin(void);
+extern void plinth_text_form_end(int level);
+
+#endif /* PLINTH_TEXT_FORM_H */

@@ -1,0 +1,242 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_stream.c
+ *		The stream worker: decode, route, deliver.
+ *
+ * One turn reads what has been committed and flushed since the last one, up
+ * to a bound, finds its readers, puts the messages into the ring and the
+ * notifications into one transaction, and lets the slot move on after that
+ * transaction has committed.  A turn that found WAL is followed by a short
+ * wait without a latch, so that under load commits pay nothing and the
+ * worker's transactions are few; one that found none by a wait that the next
+ * commit ends.
+ *
+ * What cannot be delivered is rolled back on its own, counted, and told to
+ * the readers as a gap; the stream goes on behind it (S8.5).  Other errors
+ * end the process: the slot goes with it, the next process takes a new one,
+ * and every reader is told of a gap.
+ *
+ * SIGTERM is die(): nothing here has to be finished.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/worker.h"
+#include "decoder/decoder.h"
+#include "delivery/delivery.h"
+#include "router/router.h"
+#include "worker/worker_stream.h"
+
+/* Wait after a turn that found WAL: time to collect. */
+#define STREAM_BUSY_MS 2
+
+/*
+ * Wait after one that found none; a commit ends it.  Bounds how long a
+ * transaction waits that commits without flushing, and how much WAL of other
+ * databases is held.
+ */
+#define STREAM_IDLE_MS 200
+
+/* Bounds of a turn. */
+#define STREAM_TRANSACTIONS 1000
+#define STREAM_MEMORY ((Size) 16 * 1024 * 1024)
+
+/* Tries to deliver a transaction before its readers get a gap. */
+#define STREAM_TRIES 2
+
+#define STREAM_TICK_MS 1000
+
+/* What a turn has read. */
+typedef struct StreamBatch
+{
+	int count;
+	const WireTransaction *transactions[STREAM_TRANSACTIONS];
+} StreamBatch;
+
+static void stream_loop(void);
+static bool read_batch(DecoderReader *reader, StreamBatch *batch);
+static void deliver_batch(void *arg);
+static bool deliver_transaction(const WireTransaction *txn);
+static void look_around(void *arg);
+static bool wants(Oid relid, void *arg);
+
+void
+plinth_worker_stream_main(Datum main_arg)
+{
+	plinth_worker_main(WORKER_STREAM, main_arg, stream_loop);
+}
+
+static void
+stream_loop(void)
+{
+	StreamBatch *batch =
+		MemoryContextAllocZero(TopMemoryContext, sizeof(StreamBatch));
+	const char *hint;
+	const char *missing = plinth_decoder_missing(&hint);
+	DecoderReader *reader;
+	TimestampTz tick_at = 0;
+
+	if (missing != NULL)
+		plinth_worker_give_up(missing);
+
+	plinth_worker_set_state(WORKER_STARTING);
+	plinth_worker_stream_stat_attach(MyDatabaseId);
+	reader = plinth_decoder_open(wants, NULL);
+	plinth_router_attach_worker(MyDatabaseId);
+
+	for (;;)
+	{
+		XLogRecPtr before = plinth_decoder_read_up_to(reader);
+		DecoderPosition position;
+		bool at_end;
+
+		at_end = read_batch(reader, batch);
+		plinth_decoder_pause(reader);
+		if (batch->count > 0)
+		{
+			plinth_worker_set_state(WORKER_RUNNING);
+			plinth_worker_transaction("delivering changes", deliver_batch, batch);
+		}
+		plinth_decoder_confirm(reader);
+		plinth_decoder_position(reader, &position);
+		plinth_worker_stream_stat_report(&position, at_end);
+
+		if (GetCurrentTimestamp() >= tick_at)
+		{
+			plinth_worker_transaction("looking around", look_around, NULL);
+			plinth_delivery_tick();
+			tick_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  STREAM_TICK_MS);
+		}
+
+		if (!at_end)
+			CHECK_FOR_INTERRUPTS();
+		else if (plinth_decoder_read_up_to(reader) != before)
+			(void) plinth_worker_wait(STREAM_BUSY_MS,
+									  plinth_wait_event("PlinthStreamCollect"));
+		else
+		{
+			plinth_worker_set_state(WORKER_IDLE);
+			plinth_worker_announce_wait();
+			if (!plinth_decoder_has_more(reader))
+				(void) plinth_worker_wait(STREAM_IDLE_MS,
+										  plinth_wait_event("PlinthStreamMain"));
+		}
+	}
+}
+
+/*
+ * Read until the WAL ends or the turn is full.  Returns whether it ended.
+ */
+static bool
+read_batch(DecoderReader *reader, StreamBatch *batch)
+{
+	batch->count = 0;
+	while (batch->count < STREAM_TRANSACTIONS &&
+		   plinth_decoder_memory(reader) < STREAM_MEMORY)
+	{
+		const WireTransaction *txn = plinth_decoder_next(reader);
+
+		if (txn == NULL)
+			return plinth_decoder_at_end(reader);
+		batch->transactions[batch->count++] = txn;
+	}
+	return false;
+}
+
+/*
+ * Deliver a batch in the current transaction.
+ */
+static void
+deliver_batch(void *arg)
+{
+	StreamBatch *batch = arg;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		bool delivered = false;
+
+		for (int try = 0; try < STREAM_TRIES && !delivered; try++)
+			delivered = deliver_transaction(batch->transactions[i]);
+		if (!delivered)
+		{
+			plinth_worker_stream_stat_failed(1);
+			plinth_router_gap();
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Find the readers of a transaction and hand it over, in a subtransaction:
+ * an error undoes this and nothing else.  Returns whether it went well.
+ */
+static bool
+deliver_transaction(const WireTransaction *txn)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext turn;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool delivered = true;
+
+	turn = AllocSetContextCreate(context, "plinth delivery",
+								 ALLOCSET_DEFAULT_SIZES);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(turn);
+	PG_TRY();
+	{
+		RouterMatch *matches;
+		int nmatches;
+
+		/* policies look at other tables as they are now */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		matches = plinth_router_match(txn, &nmatches);
+		if (nmatches > 0)
+			plinth_delivery_deliver(txn, matches, nmatches);
+		PopActiveSnapshot();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(turn);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		ereport(LOG, (errcode(error->sqlerrcode),
+					  errmsg("could not deliver the changes of transaction %u: %s",
+							 txn->xid, error->message)));
+		delivered = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	MemoryContextDelete(turn);
+
+	return delivered;
+}
+
+/*
+ * Once a second: is it still for us to work here?
+ */
+static void
+look_around(void *arg)
+{
+	plinth_worker_check();
+}
+
+static bool
+wants(Oid relid, void *arg)
+{
+	return plinth_router_wants(relid);
+}
