@@ -91,3 +91,13 @@ GRANT SELECT ON plinth.rate_limits, plinth.rate_limit_status
 -- worker, the change stream
 GRANT SELECT ON plinth.stat_stream TO service_role, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.stream_stat() TO service_role, pg_monitor;
+
+-- router, delivery: who holds a session key may use its subscription
+GRANT EXECUTE ON FUNCTION plinth.realtime_subscribe(text, text, text, text, text, pg_lsn),
+	plinth.realtime_unsubscribe(bigint, text), plinth.realtime_renew(bigint, text, text),
+	plinth.realtime_poll(bigint, text, bigint, integer)
+	TO anon, authenticated, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.realtime_subscriptions()
+	TO anon, authenticated, service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.realtime_all_subscriptions() TO service_role, pg_monitor;
+GRANT SELECT ON plinth.stat_subscriptions TO service_role, pg_monitor;

@@ -53,6 +53,13 @@ extern const ClaimsIdentity *plinth_claims_current(void);
 extern void plinth_claims_set_verified(const char *json, bool is_local);
 
 /*
+ * Whom a token speaks for, when it is good now and its session has not
+ * ended; 28000 for any other.  The claims in force stay as they are.  In the
+ * current memory context.
+ */
+extern const ClaimsIdentity *plinth_claims_of_token(Datum token);
+
+/*
  * Is the role in force outside any SECURITY DEFINER function service_role,
  * plinth_owner or a superuser?  A worker that runs somebody's policy must
  * set the role setting as well, or it is asked about itself.

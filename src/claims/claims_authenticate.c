@@ -37,6 +37,7 @@
 #define SESSIONS_TABLE "sessions"
 
 static void verify(Datum token, char **scratch, TokenClaims *claims);
+static void verify_in_session(Datum token, char **scratch, TokenClaims *claims);
 static TokenCause judge(const char *token, size_t length, char *scratch,
 						TokenClaims *claims);
 static void refuse(TokenCause cause) pg_attribute_noreturn();
@@ -88,15 +89,32 @@ plinth_sql_claims_auth_authenticate(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 						errmsg("No authorization header")));
 
-	verify(PG_GETARG_DATUM(0), &scratch, &claims);
-	if (claims.names_session && !session_holds(&claims))
-		refuse(TOKEN_SESSION);
+	verify_in_session(PG_GETARG_DATUM(0), &scratch, &claims);
 
 	plinth_claims_set_verified(claims.json, is_local);
 	result = claims_as_jsonb(&claims);
 	pfree(scratch);
 
 	return result;
+}
+
+const ClaimsIdentity *
+plinth_claims_of_token(Datum token)
+{
+	TokenClaims claims;
+	ClaimsBlock *block;
+	char *scratch;
+	size_t length;
+
+	verify_in_session(token, &scratch, &claims);
+	length = strlen(claims.json);
+	block = palloc(CLAIMS_BLOCK_SIZE(length));
+	if (!plinth_claims_scan(claims.json, length,
+							GetDatabaseEncoding() != PG_UTF8, block))
+		elog(ERROR, "claims of a good token could not be read");
+	pfree(scratch);
+
+	return &block->identity;
 }
 
 /*
@@ -185,6 +203,17 @@ verify(Datum token, char **scratch, TokenClaims *claims)
 	cause = judge(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), *scratch, claims);
 	if (cause != TOKEN_GOOD)
 		refuse(cause);
+}
+
+/*
+ * As verify(), and its session must be open.
+ */
+static void
+verify_in_session(Datum token, char **scratch, TokenClaims *claims)
+{
+	verify(token, scratch, claims);
+	if (claims->names_session && !session_holds(claims))
+		refuse(TOKEN_SESSION);
 }
 
 static TokenCause

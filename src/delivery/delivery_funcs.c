@@ -27,6 +27,7 @@
 
 #define DELIVERY_MAX_POLL 1000 /* rows of one poll */
 
+static void list_subscriptions(FunctionCallInfo fcinfo, bool all);
 static void put_row(ReturnSetInfo *result, int64 seq, const DeliveryRow *row,
 					const char *event, const char *payload);
 static void put_subscription(ReturnSetInfo *result,
@@ -118,18 +119,39 @@ plinth_sql_delivery_poll(PG_FUNCTION_ARGS)
 }
 
 /*
- * plinth.realtime_subscriptions(everybodys bool) -> setof record
+ * plinth.realtime_subscriptions() -> setof record
  *
- * The subscriptions of this database: the caller's own, all to services, and
- * with everybodys all, which the grants on the views decide.
+ * The caller's subscriptions; all of the database to services.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_delivery_subscriptions);
 Datum
 plinth_sql_delivery_subscriptions(PG_FUNCTION_ARGS)
 {
+	list_subscriptions(fcinfo, plinth_claims_is_service());
+	return (Datum) 0;
+}
+
+/*
+ * plinth.realtime_all_subscriptions() -> setof record
+ *
+ * All subscriptions of the database; who may call it decides.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_delivery_all_subscriptions);
+Datum
+plinth_sql_delivery_all_subscriptions(PG_FUNCTION_ARGS)
+{
+	list_subscriptions(fcinfo, true);
+	return (Datum) 0;
+}
+
+/*
+ * Return all subscriptions, or the caller's own.
+ */
+static void
+list_subscriptions(FunctionCallInfo fcinfo, bool all)
+{
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	const ClaimsIdentity *claims = plinth_claims_current();
-	bool all = PG_GETARG_BOOL(0) || plinth_claims_is_service();
 	RouterSubscription *list;
 	int count;
 
@@ -138,8 +160,6 @@ plinth_sql_delivery_subscriptions(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 		if (all || is_own(&list[i], claims))
 			put_subscription(result, &list[i]);
-
-	return (Datum) 0;
 }
 
 /*
@@ -175,6 +195,7 @@ put_subscription(ReturnSetInfo *result, const RouterSubscription *sub)
 	Datum values[18] = {0};
 	bool nulls[18] = {0};
 	char *table = get_rel_name(sub->relid);
+	char *role = GetUserNameFromId(sub->role, true);
 	char *column = NULL;
 	int64 delivered;
 	int64 dropped;
@@ -206,9 +227,9 @@ put_subscription(ReturnSetInfo *result, const RouterSubscription *sub)
 	values[10] = TimestampTzGetDatum(sub->expires_at);
 	values[11] = Int64GetDatum(delivered);
 	values[12] = Int64GetDatum(dropped);
-	values[13] = CStringGetTextDatum(GetUserNameFromId(sub->role, true)
-										 ? GetUserNameFromId(sub->role, true)
-										 : "");
+	nulls[13] = role == NULL;
+	if (role != NULL)
+		values[13] = CStringGetTextDatum(role);
 	values[14] = BoolGetDatum(!sub->ended);
 	nulls[15] = true; /* a route that is a look-up has no policy to time */
 	values[16] = Int64GetDatum(queue_bytes);

@@ -155,6 +155,39 @@ plinth_sql_router_unsubscribe(PG_FUNCTION_ARGS)
 }
 
 /*
+ * plinth.realtime_renew(subscription_id int8, session_key text, token text)
+ *		-> void
+ *
+ * Let a subscription live until a new token of its user ends.
+ *
+ * Errors: 28000 the token is not good; 42501 it is another user's, or the
+ * key another's; P0002 no such subscription; 55000 it has ended.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_router_renew);
+Datum
+plinth_sql_router_renew(PG_FUNCTION_ARGS)
+{
+	RouterSubscription sub;
+	const ClaimsIdentity *claims;
+
+	plinth_router_require();
+	plinth_router_open((uint64) PG_GETARG_INT64(0),
+					   text_to_cstring(PG_GETARG_TEXT_PP(1)), &sub);
+	claims = plinth_claims_of_token(PG_GETARG_DATUM(2));
+	if (claims->has_user != sub.has_user ||
+		(claims->has_user &&
+		 memcmp(&claims->user_id, &sub.user_id, sizeof(pg_uuid_t)) != 0))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for this subscription"),
+						errdetail("The token is another user's.")));
+	if (!plinth_router_extend(sub.id, claims->expires_at))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the subscription has ended"),
+						errhint("Call realtime.subscribe() and read afresh.")));
+	PG_RETURN_VOID();
+}
+
+/*
  * Raise 55000 where no change can be decoded.
  */
 static void

@@ -61,8 +61,8 @@ extern bool plinth_router_await_worker(int timeout_ms);
 /* Give a slot back at once. */
 extern void plinth_router_remove(uint64 id, const char *session_key);
 
-/* Move the end of a subscription. */
-extern void plinth_router_extend(uint64 id, TimestampTz expires_at);
+/* Move the end of a subscription; false when it has ended already. */
+extern bool plinth_router_extend(uint64 id, TimestampTz expires_at);
 
 /* A new session key and the channel and hash that follow from it. */
 extern char *plinth_router_new_key(RouterSubscription *sub);

@@ -404,19 +404,23 @@ plinth_router_remove(uint64 id, const char *session_key)
 /*
  * Move the end of a live subscription.  The caller has opened it.
  */
-void
+bool
 plinth_router_extend(uint64 id, TimestampTz expires_at)
 {
 	RouterSubscription *sub;
+	bool live;
 
 	LWLockAcquire(router->lock, LW_EXCLUSIVE);
 	sub = find_slot(id);
-	if (sub != NULL && !sub->ended)
+	live = sub != NULL && !sub->ended;
+	if (live)
 	{
 		sub->expires_at = expires_at;
 		log_slot(sub->slot);
 	}
 	LWLockRelease(router->lock);
+
+	return live;
 }
 
 /*

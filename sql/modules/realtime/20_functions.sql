@@ -1,0 +1,91 @@
+-- ---------------------------------------------------------------------
+-- Functions: the stream
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.subscribe(
+	topic text, schema_name text DEFAULT NULL, table_name text DEFAULT NULL,
+	event text DEFAULT '*', filter text DEFAULT NULL, since pg_lsn DEFAULT NULL,
+	OUT subscription_id bigint, OUT session_key text, OUT listen_channel text,
+	OUT after_seq bigint)
+RETURNS record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	SELECT s.subscription_id, s.session_key, s.listen_channel, s.after_seq
+	FROM plinth.realtime_subscribe(topic, schema_name, table_name, event,
+								   filter, since) AS s;
+END;
+COMMENT ON FUNCTION @schema@.subscribe(text, text, text, text, text, pg_lsn) IS
+'follow the changes of a published table as the current role and user; event INSERT, UPDATE, DELETE or *; filter column=eq.value; LISTEN on listen_channel or poll from after_seq; live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a policy, filter or kind of table that is not supported';
+
+CREATE FUNCTION @schema@.unsubscribe(subscription_id bigint, session_key text)
+RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN plinth.realtime_unsubscribe(subscription_id, session_key);
+COMMENT ON FUNCTION @schema@.unsubscribe(bigint, text) IS
+'end a subscription; errors: P0002 there is none of that id, 42501 the key is another''s';
+
+CREATE FUNCTION @schema@.renew(subscription_id bigint, session_key text, token text)
+RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN plinth.realtime_renew(subscription_id, session_key, token);
+COMMENT ON FUNCTION @schema@.renew(bigint, text, text) IS
+'let a subscription live until a new token of the same user ends; errors: 28000 the token is not good, 42501 it is another user''s or the key another''s, P0002 there is none of that id, 55000 it has ended';
+
+CREATE FUNCTION @schema@.poll(
+	subscription_id bigint, session_key text, after_seq bigint,
+	limit_count integer DEFAULT 100,
+	OUT seq bigint, OUT lsn pg_lsn, OUT commit_timestamp timestamptz,
+	OUT event text, OUT payload jsonb)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 100
+BEGIN ATOMIC
+	SELECT p.seq, p.lsn, p.commit_timestamp, p.event, p.payload
+	FROM plinth.realtime_poll(subscription_id, session_key, after_seq,
+							  limit_count) AS p;
+END;
+COMMENT ON FUNCTION @schema@.poll(bigint, text, bigint, integer) IS
+'messages of a subscription after after_seq, ascending, 1 to 1000 of them; event gap: what is between after_seq and this seq is gone, read afresh; event end: no more will come; errors: 22023 an argument is out of range, P0002 there is none of that id, 42501 the key is another''s';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.may_use(topic text, action text) -> boolean
+--
+--		May the caller read from or write to a topic?
+--
+--	topic	1 to 255 bytes
+--	action	read or write
+--
+-- The definer reads the settings, which a client may not.
+-- Errors: 22023 no topic, or no such action.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.may_use(topic text, action text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF may_use.topic IS NULL OR octet_length(may_use.topic) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'invalid topic'
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'A topic has 1 to 255 bytes.';
+	END IF;
+	IF may_use.action IS NULL OR may_use.action NOT IN ('read', 'write') THEN
+		RAISE EXCEPTION 'invalid action "%"', may_use.action
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'The actions are read and write.';
+	END IF;
+
+	IF plinth.is_service() THEN
+		RETURN true;
+	END IF;
+	IF starts_with(may_use.topic, 'user:') THEN
+		RETURN coalesce(substr(may_use.topic, 6) = auth.uid()::text, false);
+	END IF;
+
+	RETURN CASE plinth.setting('realtime.open_topics') #>> '{}'
+		WHEN 'anon' THEN true
+		WHEN 'authenticated' THEN auth.uid() IS NOT NULL
+		ELSE false
+	END;
+END;
+$$;
+COMMENT ON FUNCTION @schema@.may_use(text, text) IS
+'may the caller read from or write to a topic: user:<id> is that user''s; others are open to whom the setting realtime.open_topics names (none, authenticated, anon), and all to the service; errors: 22023 no topic of 1 to 255 bytes, action neither read nor write';
