@@ -22,7 +22,7 @@ COMMENT ON SCHEMA @schema@ IS 'plinth: points, levels, badges, leaderboard, skil
 -- Growth
 -- ---------------------------------------------------------------------
 
--- A user's row is also the lock under which he grows: whatever gives points
+-- A user's row is also the lock under which they grow: whatever gives points
 -- or badges takes it first.
 CREATE TABLE @schema@.user_levels (
 	id				uuid		PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -103,9 +103,9 @@ CREATE INDEX idx_user_skills_skill_id ON @schema@.user_skills (skill_id);
 CREATE INDEX idx_user_skills_verified_by ON @schema@.user_skills (verified_by);
 
 COMMENT ON TABLE @schema@.user_skills IS
-'what each user says he can; verified where a certificate says so too';
+'what users say they can do; verified where a certificate says so too';
 COMMENT ON COLUMN @schema@.user_skills.verified IS
-'a certificate confirms the level; false again when the user changes the level himself';
+'a certificate confirms the level; false again when the user changes the level';
 
 -- ---------------------------------------------------------------------
 -- Badges

@@ -28,7 +28,7 @@ ALTER TABLE @schema@.user_badges ENABLE ROW LEVEL SECURITY;
 CREATE POLICY user_badges_read ON @schema@.user_badges
 	FOR SELECT TO anon, authenticated USING (true);
 
--- An admin sees what is not active too: else he could not switch it off.
+-- An admin sees what is not active too, and so can switch it off.
 ALTER TABLE @schema@.skills ENABLE ROW LEVEL SECURITY;
 CREATE POLICY skills_read_active ON @schema@.skills
 	FOR SELECT TO anon, authenticated USING (is_active);
