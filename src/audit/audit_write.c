@@ -21,6 +21,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -99,10 +100,12 @@ static const char *const log_column_names[LOG_COLUMNS] = {
 
 struct AuditWriter
 {
-	MemoryContext batch; /* records until they are written */
-	Relation log;		 /* the partitioned table */
-	Relation partition;	 /* where this statement's records go */
-	ResultRelInfo *target;
+	MemoryContext batch;		/* records until they are written */
+	Relation log;				/* the partitioned table */
+	Relation partition;			/* where this statement's records go */
+	ResultRelInfo *target;		/* the partition with all its indexes */
+	ResultRelInfo *within_page; /* without those that see pages only */
+	BlockNumber page;			/* of the last record that was indexed */
 	EState *estate;
 	BulkInsertState bulk; /* NULL until a second batch comes */
 	TupleTableSlot **slots;
@@ -137,6 +140,10 @@ static struct
 } era;
 
 static void open_log(AuditWriter *writer);
+static ResultRelInfo *skip_page_indexes(ResultRelInfo *target,
+										const AttrNumber *attnums);
+static bool is_page_index(Relation index, const IndexInfo *info,
+						  const AttrNumber *attnums);
 static Oid find_partition(Relation log, TimestampTz at);
 static void map_columns(AuditWriter *writer);
 static void begin_statement(void);
@@ -164,6 +171,8 @@ plinth_audit_write_begin(const AuditShape *shape, int64 expected)
 	begin_statement();
 	open_log(writer);
 	map_columns(writer);
+	writer->within_page = skip_page_indexes(writer->target, writer->attnums);
+	writer->page = InvalidBlockNumber;
 	set_common(writer, shape);
 
 	writer->capacity = (int) Max(Min(expected, AUDIT_BATCH_RECORDS), 1);
@@ -304,6 +313,57 @@ open_log(AuditWriter *writer)
 	InitResultRelInfo(writer->target, writer->partition, 1, NULL, 0);
 	ExecOpenIndices(writer->target, false);
 	writer->estate = CreateExecutorState();
+}
+
+/*
+ * A BRIN index keeps the range of values of some pages.  All records of a
+ * statement have the same time and table, so on each page it needs to see
+ * the first of them only.  Make the partition's description for the others.
+ *
+ * This holds while the index is summarized at the same time: the range then
+ * counts what lies on the page, and there lies a record with these values.
+ */
+static ResultRelInfo *
+skip_page_indexes(ResultRelInfo *target, const AttrNumber *attnums)
+{
+	ResultRelInfo *rest = palloc(sizeof(ResultRelInfo));
+	int n = 0;
+
+	*rest = *target;
+	rest->ri_IndexRelationDescs =
+		palloc(sizeof(Relation) * Max(target->ri_NumIndices, 1));
+	rest->ri_IndexRelationInfo =
+		palloc(sizeof(IndexInfo *) * Max(target->ri_NumIndices, 1));
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		Relation index = target->ri_IndexRelationDescs[i];
+		IndexInfo *info = target->ri_IndexRelationInfo[i];
+
+		if (index != NULL && is_page_index(index, info, attnums))
+			continue;
+		rest->ri_IndexRelationDescs[n] = index;
+		rest->ri_IndexRelationInfo[n] = info;
+		n++;
+	}
+	rest->ri_NumIndices = n;
+
+	return rest;
+}
+
+static bool
+is_page_index(Relation index, const IndexInfo *info, const AttrNumber *attnums)
+{
+	if (index->rd_rel->relam != BRIN_AM_OID || info->ii_Expressions != NIL ||
+		info->ii_Predicate != NIL)
+		return false;
+
+	for (int i = 0; i < info->ii_NumIndexAttrs; i++)
+		if (info->ii_IndexAttrNumbers[i] != attnums[LOG_TABLE_SCHEMA] &&
+			info->ii_IndexAttrNumbers[i] != attnums[LOG_TABLE_NAME] &&
+			info->ii_IndexAttrNumbers[i] != attnums[LOG_CREATED_AT])
+			return false;
+
+	return true;
 }
 
 /*
@@ -552,10 +612,15 @@ flush(AuditWriter *writer)
 					   writer->command, 0, writer->bulk);
 	for (int i = 0; i < writer->used; i++)
 	{
-		plinth_insert_index_tuples(writer->target, writer->slots[i],
-								   writer->estate);
+		TupleTableSlot *slot = writer->slots[i];
+		BlockNumber page = ItemPointerGetBlockNumber(&slot->tts_tid);
+
+		plinth_insert_index_tuples(page == writer->page ? writer->within_page
+														: writer->target,
+								   slot, writer->estate);
+		writer->page = page;
 		ResetPerTupleExprContext(writer->estate);
-		ExecClearTuple(writer->slots[i]);
+		ExecClearTuple(slot);
 	}
 
 	/* more than one batch is worth keeping a page pinned between them */
