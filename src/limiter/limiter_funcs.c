@@ -299,7 +299,7 @@ plinth_limiter_require(const char *tier)
 static void
 require_loaded(void)
 {
-	if (!plinth_limiter_is_loaded())
+	if (!limiter_is_loaded())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("rate limits need plinth in \"%s\"",
 							   "shared_preload_libraries"),

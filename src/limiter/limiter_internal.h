@@ -10,9 +10,11 @@
 
 #include "postgres.h"
 
+#include <sodium.h>
 #include <time.h>
 
 #include "limiter/limiter.h"
+#include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "utils/uuid.h"
 
@@ -115,6 +117,58 @@ typedef struct LimiterTier
 	LimiterTerms terms;
 } LimiterTier;
 
+/* No slot: the end of a chain. */
+#define LIMITER_NO_SLOT PG_UINT32_MAX
+
+/* Parts of a slot's state. */
+#define LIMITER_PASSED UINT64CONST(0x7fffffff) /* requests allowed */
+#define LIMITER_OVER (UINT64CONST(1) << 31)	   /* one was refused */
+#define LIMITER_HELD (UINT64CONST(1) << 32)	   /* free, or being changed */
+#define LIMITER_TURN (UINT64CONST(1) << 33)	   /* unit of the turn */
+#define LIMITER_TURNS (~(LIMITER_TURN - 1))
+
+/*
+ * What a request reads, in one cache line.  The label is apart, because only
+ * views and the saved file need it.
+ */
+typedef struct LimiterSlot
+{
+	pg_atomic_uint64 state;
+	uint64 print[2];		  /* of the key */
+	int64 ends_at;			  /* end of the window */
+	int64 window_us;		  /* its length */
+	pg_atomic_uint64 used_at; /* last allowed request */
+	int32 limit;
+	pg_atomic_uint32 next; /* in the chain of a head, or of free slots */
+	uint16 stat;		   /* where the tier or endpoint is counted */
+} LimiterSlot;
+
+typedef struct LimiterShared
+{
+	unsigned char secret[crypto_shorthash_siphashx24_KEYBYTES];
+	LWLockPadded *locks; /* one a partition, and one for limiter_stat.c */
+	TimestampTz started;
+	pg_atomic_uint64 evictions;
+	pg_atomic_uint64 no_space;
+} LimiterShared;
+
+/*
+ * The table: its shape, which follows from plinth.rate_limit_entries alone,
+ * and its parts in shared memory.  shared is NULL when the library was not
+ * preloaded.
+ */
+typedef struct LimiterTable
+{
+	int partitions;		 /* a power of two */
+	int partition_slots; /* slots of one */
+	int partition_heads; /* chains of one, a power of two */
+	LimiterShared *shared;
+	LimiterSlot *slots;		 /* those of one partition together */
+	LimiterLabel *labels;	 /* of the slots, by number */
+	pg_atomic_uint32 *heads; /* first slot of each chain */
+	uint32 *free;			 /* first free slot of each partition */
+} LimiterTable;
+
 /* The limiter's clock: microseconds since some moment before the start. */
 static inline int64
 limiter_now(void)
@@ -149,16 +203,29 @@ extern const char *plinth_limiter_address_key(const char *address, size_t length
 #define LIMITER_ADDRESS_SIZE 64
 
 /* limiter_shmem.c */
-extern bool plinth_limiter_is_loaded(void);
-extern const unsigned char *plinth_limiter_secret(void);
+extern LimiterTable plinth_limiter_table;
+extern void plinth_limiter_totals(LimiterTotals *totals);
+
+/* Was the library preloaded? */
+static inline bool
+limiter_is_loaded(void)
+{
+	return plinth_limiter_table.shared != NULL;
+}
+
+/* Lock of a partition. */
+static inline LWLock *
+limiter_lock(int partition)
+{
+	return &plinth_limiter_table.shared->locks[partition].lock;
+}
+
+/* limiter_window.c */
 extern void plinth_limiter_take(const LimiterKey *key, const LimiterTerms *terms,
 								int64 now, LimiterTake *take);
 extern bool plinth_limiter_restore(const LimiterWindow *window, int64 now);
-extern int plinth_limiter_partitions(void);
-extern int plinth_limiter_partition_size(void);
 extern int plinth_limiter_partition_read(int partition, LimiterWindow *windows);
 extern int plinth_limiter_forget(const LimiterLabel *label, int64 now);
-extern void plinth_limiter_totals(LimiterTotals *totals);
 
 /* limiter_stat.c */
 extern Size plinth_limiter_stat_size(void);

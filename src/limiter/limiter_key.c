@@ -73,7 +73,7 @@ plinth_limiter_key_print(LimiterKey *key)
 
 	crypto_shorthash_siphashx24(
 		(unsigned char *) key->print, (const unsigned char *) &key->label,
-		LIMITER_LABEL_SIZE(&key->label), plinth_limiter_secret());
+		LIMITER_LABEL_SIZE(&key->label), plinth_limiter_table.shared->secret);
 }
 
 /*

@@ -149,12 +149,12 @@ collect_windows(uint64 *count)
 {
 	int64 now = limiter_now();
 	LimiterWindow *windows =
-		palloc(sizeof(LimiterWindow) * plinth_limiter_partition_size());
+		palloc(sizeof(LimiterWindow) * plinth_limiter_table.partition_slots);
 	SavedWindow *saved = NULL;
 	Size room = 0;
 
 	*count = 0;
-	for (int i = 0; i < plinth_limiter_partitions(); i++)
+	for (int i = 0; i < plinth_limiter_table.partitions; i++)
 	{
 		int found = plinth_limiter_partition_read(i, windows);
 

@@ -1,48 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * limiter_shmem.c
- *		The table of windows in shared memory.
+ *		The memory of the limiter: its size, its layout, its beginning.
  *
- * The table is cut into partitions of some hundred slots; a key's print says
- * which one is its own.  A partition has an array of slots, chains through
- * them from an array of heads, and a chain of free slots.  Nothing is
- * allocated after the start.
- *
- * Locking.  A partition's LWLock, from the tranche "plinth_limiter", guards
- * its chains and all fields of its slots and labels: whoever opens, reopens
- * or frees a slot holds it exclusively, whoever reads labels holds it shared.
- * It is held for one walk of a chain, or at most one pass over the slots of
- * the partition; no error is raised and nothing is allocated meanwhile.  No
- * other lock is taken under it.
- *
- * The usual request takes no lock at all: it meets an open window.  A slot's
- * state is one atomic word of three parts: a turn, which a lock holder moves
- * on whenever it changes another field, a flag that keeps others off until
- * it has done so, and the count.  A request reads the word, then the fields,
- * then counts itself by compare-and-exchange of the word: that succeeds only
- * if the turn, and so every field, still is what was read, and only from the
- * very count that was compared with the limit.  So each of the L requests
- * that pass in a window takes a count of its own from 1 to L (S7.2).  A turn
- * has 31 bits: for the exchange to be fooled a slot would have to be reused
- * two thousand million times while one request is between two instructions.
- * A request that finds anything else than an open window of its key and its
- * terms takes the lock and looks again.
- *
- * used_at is written after the exchange, so it may reach a slot that has just
- * gone to another key; it then makes that key look a little less idle.
+ * Everything is requested at the server's start; nothing is allocated later.
+ * The rules of the table's locks are in limiter_window.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <sodium.h>
-
 #include "limiter/limiter_internal.h"
 
 #include "miscadmin.h"
-#include "port/atomics.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
@@ -51,92 +22,11 @@
 /* Partitions get smaller until one has at most so many keys. */
 #define PARTITION_KEYS 512
 
-/* No slot: the end of a chain. */
-#define NO_SLOT PG_UINT32_MAX
+LimiterTable plinth_limiter_table = {.shared = NULL};
 
-/* Parts of a slot's state. */
-#define STATE_PASSED UINT64CONST(0x7fffffff) /* requests allowed */
-#define STATE_OVER (UINT64CONST(1) << 31)	 /* one was refused */
-#define STATE_HELD (UINT64CONST(1) << 32)	 /* free, or being changed */
-#define STATE_TURN (UINT64CONST(1) << 33)	 /* unit of the turn */
-#define STATE_TURNS (~(STATE_TURN - 1))
-
-/*
- * What a request reads, in one cache line.  The label is apart, because only
- * views and the saved file need it.
- */
-typedef struct LimiterSlot
-{
-	pg_atomic_uint64 state;
-	uint64 print[2];		  /* of the key */
-	int64 ends_at;			  /* end of the window */
-	int64 window_us;		  /* its length */
-	pg_atomic_uint64 used_at; /* last allowed request */
-	int32 limit;
-	pg_atomic_uint32 next; /* in the chain of a head, or of free slots */
-	uint16 stat;		   /* where the tier or endpoint is counted */
-} LimiterSlot;
-
-typedef struct LimiterPartition
-{
-	uint32 free; /* head of the chain of free slots */
-} LimiterPartition;
-
-typedef struct LimiterShared
-{
-	unsigned char secret[crypto_shorthash_siphashx24_KEYBYTES];
-	LWLockPadded *locks;
-	TimestampTz started;
-	pg_atomic_uint64 evictions;
-	pg_atomic_uint64 no_space;
-} LimiterShared;
-
-/* The shape of the table follows from plinth.rate_limit_entries alone. */
-typedef struct LimiterShape
-{
-	int partitions; /* a power of two */
-	int slots;		/* in a partition */
-	int heads;		/* in a partition, a power of two */
-} LimiterShape;
-
-/* Links to shared memory; NULL when the library was not preloaded. */
-static LimiterShared *limiter = NULL;
-static LimiterPartition *partitions;
-static LimiterSlot *slots;
-static LimiterLabel *labels;
-static pg_atomic_uint32 *heads;
-static LimiterShape shape;
-
-static LimiterShape table_shape(void);
-static Size table_size(const LimiterShape *of);
-static void init_table(void);
-static inline int partition_of(const LimiterKey *key);
-static inline pg_atomic_uint32 *head_of(const uint64 *print);
-static inline LimiterSlot *find_slot(const LimiterKey *key);
-static inline bool take_open(LimiterSlot *slot, const LimiterKey *key,
-							 const LimiterTerms *terms, int64 now,
-							 LimiterTake *take, uint16 *stat);
-static void take_held(LimiterSlot *slot, const LimiterTerms *terms, int64 now,
-					  LimiterTake *take);
-static LimiterSlot *open_slot(const LimiterKey *key, const LimiterTerms *terms,
-							  int64 now, int64 *free_at);
-static void hold_slot(LimiterSlot *slot);
-static void release_slot(LimiterSlot *slot, uint64 count);
-static void free_slot(LimiterSlot *slot);
-static bool make_room(int partition, int64 now, int64 *free_at);
-
-/* Signed, because a window may have been used before the machine started. */
-static inline int64
-idle_since(LimiterSlot *slot)
-{
-	return (int64) pg_atomic_read_u64(&slot->used_at);
-}
-
-static inline LWLock *
-lock_of(int partition)
-{
-	return &limiter->locks[partition].lock;
-}
+static LimiterTable table_shape(void);
+static Size table_size(const LimiterTable *of);
+static void init_table(LimiterTable *table);
 
 /*
  * Ask for the memory and the locks.  Runs in the postmaster, after all
@@ -145,7 +35,7 @@ lock_of(int partition)
 void
 plinth_limiter_shmem_request(void)
 {
-	LimiterShape wanted = table_shape();
+	LimiterTable wanted = table_shape();
 
 	RequestAddinShmemSpace(table_size(&wanted));
 	RequestAddinShmemSpace(plinth_limiter_stat_size());
@@ -159,219 +49,43 @@ plinth_limiter_shmem_request(void)
 void
 plinth_limiter_shmem_startup(void)
 {
+	LimiterTable table = table_shape();
+	Size slots = (Size) table.partitions * table.partition_slots;
+	Size heads = (Size) table.partitions * table.partition_heads;
 	bool found;
 	char *memory;
 
-	shape = table_shape();
-	memory = ShmemInitStruct("plinth limiter", table_size(&shape), &found);
-
-	limiter = (LimiterShared *) memory;
+	memory = ShmemInitStruct("plinth limiter", table_size(&table), &found);
+	table.shared = (LimiterShared *) memory;
 	memory += CACHELINEALIGN(sizeof(LimiterShared));
-	slots = (LimiterSlot *) memory;
-	memory += CACHELINEALIGN(sizeof(LimiterSlot) * shape.slots *
-							 (Size) shape.partitions);
-	heads = (pg_atomic_uint32 *) memory;
-	memory += CACHELINEALIGN(sizeof(pg_atomic_uint32) * shape.heads *
-							 (Size) shape.partitions);
-	partitions = (LimiterPartition *) memory;
-	memory += CACHELINEALIGN(sizeof(LimiterPartition) * (Size) shape.partitions);
-	labels = (LimiterLabel *) memory;
-
+	table.slots = (LimiterSlot *) memory;
+	memory += CACHELINEALIGN(sizeof(LimiterSlot) * slots);
+	table.heads = (pg_atomic_uint32 *) memory;
+	memory += CACHELINEALIGN(sizeof(pg_atomic_uint32) * heads);
+	table.free = (uint32 *) memory;
+	memory += CACHELINEALIGN(sizeof(uint32) * table.partitions);
+	table.labels = (LimiterLabel *) memory;
 	if (!found)
-		init_table();
+		init_table(&table);
+	plinth_limiter_table = table;
 
 	memory = ShmemInitStruct("plinth limiter counters",
 							 plinth_limiter_stat_size(), &found);
-	plinth_limiter_stat_init(memory, lock_of(shape.partitions), !found);
+	plinth_limiter_stat_init(memory, limiter_lock(table.partitions), !found);
 
 	if (!IsUnderPostmaster)
 		plinth_limiter_save_startup();
 }
 
-bool
-plinth_limiter_is_loaded(void)
-{
-	return limiter != NULL;
-}
-
-const unsigned char *
-plinth_limiter_secret(void)
-{
-	return limiter->secret;
-}
-
-/*
- * Count one request of a key.
- *
- *	terms	what the key may do now; other terms than before act at once, from
- *			the beginning of the window that is open
- *	now		time of the request
- *
- * A request that finds no room (S7.1) is refused, with nothing remaining and
- * the time at which there is room again.
- */
-void
-plinth_limiter_take(const LimiterKey *key, const LimiterTerms *terms, int64 now,
-					LimiterTake *take)
-{
-	LimiterSlot *slot = find_slot(key);
-	int partition;
-	uint16 stat;
-
-	if (slot != NULL && take_open(slot, key, terms, now, take, &stat))
-	{
-		plinth_limiter_stat_count(stat, take->allowed);
-		return;
-	}
-
-	stat = plinth_limiter_stat_find(&key->label);
-	partition = partition_of(key);
-	LWLockAcquire(lock_of(partition), LW_EXCLUSIVE);
-	slot = find_slot(key);
-	if (slot != NULL)
-		hold_slot(slot);
-	else
-	{
-		slot = open_slot(key, terms, now, &take->ends_at);
-		if (slot != NULL)
-			slot->stat = stat;
-	}
-	if (slot != NULL)
-		take_held(slot, terms, now, take);
-	LWLockRelease(lock_of(partition));
-
-	if (slot == NULL)
-	{
-		take->allowed = false;
-		take->remaining = 0;
-		pg_atomic_fetch_add_u64(&limiter->no_space, 1);
-	}
-	plinth_limiter_stat_count(stat, take->allowed);
-}
-
-/*
- * Put a saved window back.  Runs before any backend does, so takes no lock.
- * Returns false when there is no room for it.
- */
-bool
-plinth_limiter_restore(const LimiterWindow *window, int64 now)
-{
-	LimiterKey key;
-	LimiterSlot *slot;
-	int64 free_at;
-
-	key.label = window->label;
-	plinth_limiter_key_print(&key);
-	if (find_slot(&key) != NULL)
-		return false;
-	slot = open_slot(&key, &window->terms, now, &free_at);
-	if (slot == NULL)
-		return false;
-
-	slot->stat = plinth_limiter_stat_find(&key.label);
-	slot->ends_at = window->ends_at;
-	pg_atomic_write_u64(&slot->used_at, window->used_at);
-	release_slot(slot, window->passed | (window->over ? STATE_OVER : 0));
-
-	return true;
-}
-
-int
-plinth_limiter_partitions(void)
-{
-	return shape.partitions;
-}
-
-/*
- * How many windows plinth_limiter_partition_read() may write.
- */
-int
-plinth_limiter_partition_size(void)
-{
-	return shape.slots;
-}
-
-/*
- * Copy the windows of a partition, ended ones too; returns their number.
- * Takes the lock, except in the postmaster, where nobody is left.
- */
-int
-plinth_limiter_partition_read(int partition, LimiterWindow *windows)
-{
-	uint32 first = (uint32) partition * shape.slots;
-	int count = 0;
-
-	if (IsUnderPostmaster)
-		LWLockAcquire(lock_of(partition), LW_SHARED);
-	for (uint32 number = first; number < first + shape.slots; number++)
-	{
-		LimiterSlot *slot = &slots[number];
-		uint64 state = pg_atomic_read_u64(&slot->state);
-		LimiterWindow *window = &windows[count];
-
-		if (state & STATE_HELD)
-			continue;
-		memcpy(&window->label, &labels[number],
-			   LIMITER_LABEL_SIZE(&labels[number]));
-		window->terms.limit = slot->limit;
-		window->terms.window_us = slot->window_us;
-		window->passed = (int32) (state & STATE_PASSED);
-		window->over = (state & STATE_OVER) != 0;
-		window->ends_at = slot->ends_at;
-		window->used_at = idle_since(slot);
-		window->stat = slot->stat;
-		count++;
-	}
-	if (IsUnderPostmaster)
-		LWLockRelease(lock_of(partition));
-
-	return count;
-}
-
-/*
- * Forget the windows of an identifier for a tier or endpoint, whatever its
- * parameters; returns how many had not ended.
- */
-int
-plinth_limiter_forget(const LimiterLabel *label, int64 now)
-{
-	int forgotten = 0;
-
-	for (int partition = 0; partition < shape.partitions; partition++)
-	{
-		uint32 first = (uint32) partition * shape.slots;
-
-		LWLockAcquire(lock_of(partition), LW_EXCLUSIVE);
-		for (uint32 number = first; number < first + shape.slots; number++)
-		{
-			const LimiterLabel *other = &labels[number];
-
-			if ((pg_atomic_read_u64(&slots[number].state) & STATE_HELD) != 0 ||
-				other->database != label->database ||
-				other->shrunk != label->shrunk ||
-				other->name_length != label->name_length ||
-				other->identifier_length != label->identifier_length ||
-				memcmp(other->text, label->text,
-					   label->name_length + label->identifier_length) != 0)
-				continue;
-			if (slots[number].ends_at > now)
-				forgotten++;
-			free_slot(&slots[number]);
-		}
-		LWLockRelease(lock_of(partition));
-		CHECK_FOR_INTERRUPTS();
-	}
-
-	return forgotten;
-}
-
 void
 plinth_limiter_totals(LimiterTotals *totals)
 {
-	totals->capacity = (int64) shape.partitions * shape.slots;
-	totals->evictions = pg_atomic_read_u64(&limiter->evictions);
-	totals->no_space = pg_atomic_read_u64(&limiter->no_space);
-	totals->started = limiter->started;
+	const LimiterTable *table = &plinth_limiter_table;
+
+	totals->capacity = (int64) table->partitions * table->partition_slots;
+	totals->evictions = pg_atomic_read_u64(&table->shared->evictions);
+	totals->no_space = pg_atomic_read_u64(&table->shared->no_space);
+	totals->started = table->shared->started;
 }
 
 /*
@@ -380,36 +94,36 @@ plinth_limiter_totals(LimiterTotals *totals)
  * deviations or more, and a table with fewer keys than the setting says does
  * not evict.
  */
-static LimiterShape
+static LimiterTable
 table_shape(void)
 {
-	LimiterShape result = {.partitions = 1, .heads = 1};
+	LimiterTable shape = {.partitions = 1, .partition_heads = 1};
 
-	while (plinth_limiter_entries / result.partitions > PARTITION_KEYS)
-		result.partitions *= 2;
-	result.slots =
-		(plinth_limiter_entries + result.partitions - 1) / result.partitions;
-	if (result.partitions > 1)
-		result.slots += result.slots / 4;
-	while (result.heads < result.slots)
-		result.heads *= 2;
+	while (plinth_limiter_entries / shape.partitions > PARTITION_KEYS)
+		shape.partitions *= 2;
+	shape.partition_slots =
+		(plinth_limiter_entries + shape.partitions - 1) / shape.partitions;
+	if (shape.partitions > 1)
+		shape.partition_slots += shape.partition_slots / 4;
+	while (shape.partition_heads < shape.partition_slots)
+		shape.partition_heads *= 2;
 
-	return result;
+	return shape;
 }
 
 static Size
-table_size(const LimiterShape *of)
+table_size(const LimiterTable *of)
 {
-	Size count = of->partitions;
+	Size slots = mul_size(of->partitions, of->partition_slots);
+	Size heads = mul_size(of->partitions, of->partition_heads);
 	Size size = CACHELINEALIGN(sizeof(LimiterShared));
 
-	size = add_size(
-		size, CACHELINEALIGN(mul_size(sizeof(LimiterSlot) * of->slots, count)));
-	size = add_size(size, CACHELINEALIGN(mul_size(
-							  sizeof(pg_atomic_uint32) * of->heads, count)));
+	size = add_size(size, CACHELINEALIGN(mul_size(sizeof(LimiterSlot), slots)));
 	size = add_size(size,
-					CACHELINEALIGN(mul_size(sizeof(LimiterPartition), count)));
-	size = add_size(size, mul_size(sizeof(LimiterLabel) * of->slots, count));
+					CACHELINEALIGN(mul_size(sizeof(pg_atomic_uint32), heads)));
+	size =
+		add_size(size, CACHELINEALIGN(mul_size(sizeof(uint32), of->partitions)));
+	size = add_size(size, mul_size(sizeof(LimiterLabel), slots));
 
 	return size;
 }
@@ -418,281 +132,37 @@ table_size(const LimiterShape *of)
  * Draw the secret and chain all slots as free ones.
  */
 static void
-init_table(void)
+init_table(LimiterTable *table)
 {
-	if (!pg_strong_random(limiter->secret, sizeof(limiter->secret)))
+	LimiterShared *shared = table->shared;
+
+	if (!pg_strong_random(shared->secret, sizeof(shared->secret)))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not draw a random key for the rate "
 							   "limiter")));
-	limiter->locks = GetNamedLWLockTranche(LIMITER_TRANCHE);
-	limiter->started = GetCurrentTimestamp();
-	pg_atomic_init_u64(&limiter->evictions, 0);
-	pg_atomic_init_u64(&limiter->no_space, 0);
+	shared->locks = GetNamedLWLockTranche(LIMITER_TRANCHE);
+	shared->started = GetCurrentTimestamp();
+	pg_atomic_init_u64(&shared->evictions, 0);
+	pg_atomic_init_u64(&shared->no_space, 0);
 
-	for (int partition = 0; partition < shape.partitions; partition++)
+	for (int partition = 0; partition < table->partitions; partition++)
 	{
-		uint32 first = (uint32) partition * shape.slots;
+		uint32 first = (uint32) partition * table->partition_slots;
+		pg_atomic_uint32 *heads =
+			&table->heads[(Size) partition * table->partition_heads];
 
-		partitions[partition].free = first;
-		for (int i = 0; i < shape.slots; i++)
+		table->free[partition] = first;
+		for (int i = 0; i < table->partition_slots; i++)
 		{
-			LimiterSlot *slot = &slots[first + i];
+			LimiterSlot *slot = &table->slots[first + i];
+			bool last = i + 1 == table->partition_slots;
 
-			pg_atomic_init_u64(&slot->state, STATE_HELD);
+			pg_atomic_init_u64(&slot->state, LIMITER_HELD);
 			pg_atomic_init_u64(&slot->used_at, 0);
 			pg_atomic_init_u32(&slot->next,
-							   i + 1 < shape.slots ? first + i + 1 : NO_SLOT);
+							   last ? LIMITER_NO_SLOT : first + i + 1);
 		}
-		for (int i = 0; i < shape.heads; i++)
-			pg_atomic_init_u32(&heads[(Size) partition * shape.heads + i],
-							   NO_SLOT);
+		for (int i = 0; i < table->partition_heads; i++)
+			pg_atomic_init_u32(&heads[i], LIMITER_NO_SLOT);
 	}
-}
-
-/* The first half of a print says where a key belongs. */
-static inline int
-partition_of(const LimiterKey *key)
-{
-	return (int) (key->print[0] >> 32) & (shape.partitions - 1);
-}
-
-static inline pg_atomic_uint32 *
-head_of(const uint64 *print)
-{
-	Size partition = (print[0] >> 32) & (shape.partitions - 1);
-
-	return &heads[partition * shape.heads + ((uint32) print[0] & (shape.heads - 1))];
-}
-
-/*
- * Find the slot of a key, or NULL.  Without the lock the answer is a guess:
- * the walk may stray into another chain when a slot is reused under its feet,
- * so it ends after as many steps as a partition has slots, and what it finds
- * is judged by the slot's state.
- */
-static inline LimiterSlot *
-find_slot(const LimiterKey *key)
-{
-	uint32 number = pg_atomic_read_u32(head_of(key->print));
-
-	for (int steps = 0; number != NO_SLOT && steps < shape.slots; steps++)
-	{
-		LimiterSlot *slot = &slots[number];
-
-		if (slot->print[0] == key->print[0] && slot->print[1] == key->print[1])
-			return slot;
-		number = pg_atomic_read_u32(&slot->next);
-	}
-
-	return NULL;
-}
-
-/*
- * Count a request in an open window, without the lock.  Returns false when
- * the slot is anything else, and then has changed nothing.
- */
-static inline bool
-take_open(LimiterSlot *slot, const LimiterKey *key, const LimiterTerms *terms,
-		  int64 now, LimiterTake *take, uint16 *stat)
-{
-	uint64 state = pg_atomic_read_u64(&slot->state);
-
-	for (;;)
-	{
-		uint64 passed = state & STATE_PASSED;
-		uint64 wanted;
-
-		/* The fields are read after the state that is to vouch for them. */
-		pg_read_barrier();
-		take->ends_at = slot->ends_at;
-		*stat = slot->stat;
-		if ((state & STATE_HELD) != 0 || slot->print[0] != key->print[0] ||
-			slot->print[1] != key->print[1] || slot->limit != terms->limit ||
-			slot->window_us != terms->window_us || take->ends_at <= now)
-			return false;
-
-		take->allowed = passed < (uint64) terms->limit;
-		if (!take->allowed && (state & STATE_OVER) != 0)
-		{
-			/* Nothing to count; was this the slot's state all along? */
-			pg_read_barrier();
-			take->remaining = 0;
-			return pg_atomic_read_u64(&slot->state) == state;
-		}
-
-		wanted = take->allowed ? state + 1 : state | STATE_OVER;
-		if (pg_atomic_compare_exchange_u64(&slot->state, &state, wanted))
-		{
-			take->remaining =
-				take->allowed ? terms->limit - (int32) passed - 1 : 0;
-			if (take->allowed)
-				pg_atomic_write_u64(&slot->used_at, now);
-			return true;
-		}
-	}
-}
-
-/*
- * Count a request in a slot that is held, under the lock, and release it.
- */
-static void
-take_held(LimiterSlot *slot, const LimiterTerms *terms, int64 now,
-		  LimiterTake *take)
-{
-	uint64 state = pg_atomic_read_u64(&slot->state);
-	uint64 passed = state & STATE_PASSED;
-	bool over = (state & STATE_OVER) != 0;
-
-	/* Other terms hold from the beginning of the window. */
-	slot->ends_at += terms->window_us - slot->window_us;
-	slot->window_us = terms->window_us;
-	slot->limit = terms->limit;
-
-	if (slot->ends_at <= now)
-	{
-		slot->ends_at = now + terms->window_us;
-		passed = 0;
-		over = false;
-	}
-
-	take->allowed = passed < (uint64) terms->limit;
-	if (take->allowed)
-	{
-		passed++;
-		over = false;
-		pg_atomic_write_u64(&slot->used_at, now);
-	}
-	else
-		over = true;
-	take->remaining = take->allowed ? terms->limit - (int32) passed : 0;
-	take->ends_at = slot->ends_at;
-
-	release_slot(slot, passed | (over ? STATE_OVER : 0));
-}
-
-/*
- * Take a free slot for a key and link it, with an empty window that begins
- * now.  The slot is held: the caller fills in the rest and releases it.
- * Returns NULL when there is no room; *free_at then says when there will be.
- */
-static LimiterSlot *
-open_slot(const LimiterKey *key, const LimiterTerms *terms, int64 now,
-		  int64 *free_at)
-{
-	int partition = partition_of(key);
-	pg_atomic_uint32 *head = head_of(key->print);
-	LimiterSlot *slot;
-	uint32 number;
-
-	if (partitions[partition].free == NO_SLOT &&
-		!make_room(partition, now, free_at))
-		return NULL;
-
-	number = partitions[partition].free;
-	slot = &slots[number];
-	partitions[partition].free = pg_atomic_read_u32(&slot->next);
-
-	/* A free slot is held already; what it counted last goes with it. */
-	pg_atomic_write_u64(&slot->state,
-						(pg_atomic_read_u64(&slot->state) & STATE_TURNS) |
-							STATE_HELD);
-	slot->print[0] = key->print[0];
-	slot->print[1] = key->print[1];
-	slot->ends_at = now + terms->window_us;
-	slot->window_us = terms->window_us;
-	slot->limit = terms->limit;
-	pg_atomic_write_u64(&slot->used_at, now);
-	memcpy(&labels[number], &key->label, LIMITER_LABEL_SIZE(&key->label));
-
-	pg_atomic_write_u32(&slot->next, pg_atomic_read_u32(head));
-	pg_write_barrier();
-	pg_atomic_write_u32(head, number);
-
-	return slot;
-}
-
-/*
- * Keep requests without the lock off a slot.  From here on its count stands:
- * no exchange expects a state that is held.
- */
-static void
-hold_slot(LimiterSlot *slot)
-{
-	pg_atomic_fetch_or_u64(&slot->state, STATE_HELD);
-}
-
-/*
- * Let requests at a slot that is held, with a new count and a new turn.
- */
-static void
-release_slot(LimiterSlot *slot, uint64 count)
-{
-	uint64 turns = pg_atomic_read_u64(&slot->state) & STATE_TURNS;
-
-	pg_write_barrier();
-	pg_atomic_write_u64(&slot->state, (turns + STATE_TURN) | count);
-}
-
-/*
- * Take a slot out of its chain and put it with the free ones, held.
- */
-static void
-free_slot(LimiterSlot *slot)
-{
-	uint32 number = slot - slots;
-	LimiterPartition *partition = &partitions[number / shape.slots];
-	pg_atomic_uint32 *link = head_of(slot->print);
-
-	hold_slot(slot);
-	while (pg_atomic_read_u32(link) != number)
-		link = &slots[pg_atomic_read_u32(link)].next;
-	pg_atomic_write_u32(link, pg_atomic_read_u32(&slot->next));
-	pg_atomic_write_u32(&slot->next, partition->free);
-	partition->free = number;
-}
-
-/*
- * Free at least one slot of a partition that has none: all whose windows have
- * ended; else the one that was idle longest among keys that have requests
- * left; else the one whose window ends first, unless the limiter is to fail
- * closed.  Returns false when nothing may go; *free_at then says when a
- * window ends.
- */
-static bool
-make_room(int partition, int64 now, int64 *free_at)
-{
-	uint32 first = (uint32) partition * shape.slots;
-	LimiterSlot *idlest = NULL;
-	LimiterSlot *ending = NULL;
-	bool freed = false;
-
-	for (uint32 number = first; number < first + shape.slots; number++)
-	{
-		LimiterSlot *slot = &slots[number];
-		uint64 passed = pg_atomic_read_u64(&slot->state) & STATE_PASSED;
-
-		if (slot->ends_at <= now)
-		{
-			free_slot(slot);
-			freed = true;
-			continue;
-		}
-		if (ending == NULL || slot->ends_at < ending->ends_at)
-			ending = slot;
-		if (passed < (uint64) slot->limit &&
-			(idlest == NULL || idle_since(slot) < idle_since(idlest)))
-			idlest = slot;
-	}
-	if (freed)
-		return true;
-
-	if (idlest == NULL && plinth_limiter_fail_closed)
-	{
-		*free_at = ending->ends_at;
-		return false;
-	}
-	free_slot(idlest != NULL ? idlest : ending);
-	pg_atomic_fetch_add_u64(&limiter->evictions, 1);
-
-	return true;
 }

@@ -101,7 +101,7 @@ plinth_limiter_stat_find(const LimiterLabel *label)
 						 crypto_shorthash_siphashx24_KEYBYTES,
 					 "both hashes take the same key");
 	crypto_shorthash(hash, (const unsigned char *) LIMITER_LABEL_NAME(label),
-					 label->name_length, plinth_limiter_secret());
+					 label->name_length, plinth_limiter_table.shared->secret);
 	memcpy(&start, hash, sizeof(start));
 
 	for (int i = 0; i < STAT_PLACES; i++)

@@ -60,9 +60,10 @@ plinth_sql_limiter_keys(PG_FUNCTION_ARGS)
 
 	check_may_look();
 	InitMaterializedSRF(fcinfo, 0);
-	windows = palloc(sizeof(LimiterWindow) * plinth_limiter_partition_size());
+	windows =
+		palloc(sizeof(LimiterWindow) * plinth_limiter_table.partition_slots);
 
-	for (int i = 0; i < plinth_limiter_partitions(); i++)
+	for (int i = 0; i < plinth_limiter_table.partitions; i++)
 	{
 		int found = plinth_limiter_partition_read(i, windows);
 		int64 now = limiter_now();
@@ -174,7 +175,7 @@ check_may_look(void)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to see rate limits")));
 
-	if (!plinth_limiter_is_loaded())
+	if (!limiter_is_loaded())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("rate limits need plinth in \"%s\"",
 							   "shared_preload_libraries"),
@@ -196,7 +197,7 @@ shown_identifier(const LimiterLabel *label, bool clear)
 
 	crypto_shorthash_siphashx24(
 		hash, (const unsigned char *) LIMITER_LABEL_IDENTIFIER(label),
-		label->identifier_length, plinth_limiter_secret());
+		label->identifier_length, plinth_limiter_table.shared->secret);
 	plinth_bytes_to_hex(hash, sizeof(hash), text);
 
 	return CStringGetTextDatum(text);
@@ -236,9 +237,9 @@ static void
 count_keys(int64 *keys_here, int64 *keys)
 {
 	LimiterWindow *windows =
-		palloc(sizeof(LimiterWindow) * plinth_limiter_partition_size());
+		palloc(sizeof(LimiterWindow) * plinth_limiter_table.partition_slots);
 
-	for (int i = 0; i < plinth_limiter_partitions(); i++)
+	for (int i = 0; i < plinth_limiter_table.partitions; i++)
 	{
 		int found = plinth_limiter_partition_read(i, windows);
 		int64 now = limiter_now();
