@@ -145,11 +145,13 @@ SELECT plinth.rate_limit_headers(3, NULL) AS no_reset;
 --
 -- Users
 --
-INSERT INTO plinth.rate_limit_tiers VALUES ('anonymous', 10, 60), ('authenticated', 60, 60), ('premium', 120, 60)
-ON CONFLICT DO NOTHING;
 INSERT INTO auth.users (id, email, app_role) VALUES
 	('00000000-0000-4000-8000-0000000000a1', 'limiter-a1@example.com', 'user'),
 	('00000000-0000-4000-8000-0000000000a2', 'limiter-a2@example.com', 'admin');
+
+-- nobody has asked before
+SELECT count(plinth.rate_limit_reset('00000000-0000-4000-8000-0000000000a1', name)) AS fresh
+FROM plinth.rate_limit_tiers WHERE name IN ('authenticated', 'premium');
 
 -- a user counts itself, under either spelling of what it is, and nobody else
 SET request.jwt.claims = '{"sub": "00000000-0000-4000-8000-0000000000a1", "role": "authenticated"}';
