@@ -37,6 +37,7 @@
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/settings.h"
 
 /* Memory in kB and passes: the least is S3.1's, the most keeps S3.3's time. */
 #define MEMORY_MIN (19 * 1024)
@@ -107,7 +108,7 @@ plinth_account_define_settings(void)
 							"Each may take the memory of "
 							"\"plinth.password_memory\" and a core.",
 							&password_hash_slots, SLOTS_DEFAULT, 1, SLOTS_MAX,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							PLINTH_PGC_START, 0, NULL, NULL, NULL);
 
 	DefineCustomStringVariable("plinth.password_list",
 							   "Sets the file of passwords that are refused.",

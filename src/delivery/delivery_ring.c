@@ -29,6 +29,7 @@
 
 #include <math.h>
 
+#include "base/settings.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/ipc.h"
@@ -166,7 +167,7 @@ plinth_delivery_define_settings(void)
 		"plinth.realtime_ring_size",
 		"Sets the memory for recent messages of the change stream.",
 		"Subscribers that poll too late find a gap.", &plinth_delivery_ring_kb,
-		64 * 1024, 64, 16 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB, NULL,
+		64 * 1024, 64, 16 * 1024 * 1024, PLINTH_PGC_START, GUC_UNIT_KB, NULL,
 		NULL, NULL);
 	DefineCustomIntVariable(
 		"plinth.realtime_max_event",

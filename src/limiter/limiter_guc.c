@@ -9,8 +9,7 @@
 
 #include "limiter/limiter_internal.h"
 
-#include "miscadmin.h"
-#include "utils/guc.h"
+#include "base/settings.h"
 
 int plinth_limiter_entries = 65536;		 /* keys that fit, at least */
 bool plinth_limiter_fail_closed = false; /* refuse rather than forget */
@@ -21,20 +20,13 @@ bool plinth_limiter_fail_closed = false; /* refuse rather than forget */
 void
 plinth_limiter_define_settings(void)
 {
-	/*
-	 * Sizes shared memory, so it is fixed once the server is up.  A library
-	 * that is loaded later has no table; it may not define such a setting,
-	 * and defines one that changes nothing.
-	 */
+	/* Sizes shared memory, so it is fixed once the server is up. */
 	DefineCustomIntVariable("plinth.rate_limit_entries",
 							"Sets the number of keys the rate limiter can "
 							"count at once.",
 							"Each takes about 280 bytes of shared memory.",
 							&plinth_limiter_entries, 65536, 16, 4 * 1024 * 1024,
-							process_shared_preload_libraries_in_progress
-								? PGC_POSTMASTER
-								: PGC_SIGHUP,
-							0, NULL, NULL, NULL);
+							PLINTH_PGC_START, 0, NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("plinth.rate_limit_fail_closed",
 							 "Enables refusing a new key when only keys that "

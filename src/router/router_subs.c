@@ -39,6 +39,7 @@
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/settings.h"
 
 #define ROUTER_TRANCHE "plinth router"
 #define ROUTER_LOG_SIZE 4096 /* entries; a power of two */
@@ -129,7 +130,7 @@ plinth_router_define_settings(void)
 		"Sets the number of subscriptions that can be live at once.",
 		"Each takes about one kilobyte of shared memory.",
 		&plinth_router_max_subscriptions, 20000, 16, ROUTER_MAX_SLOTS,
-		PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		PLINTH_PGC_START, 0, NULL, NULL, NULL);
 }
 
 /*

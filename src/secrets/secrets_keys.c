@@ -27,6 +27,7 @@
 
 #include "base/bytes.h"
 #include "base/names.h"
+#include "base/settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
@@ -79,7 +80,7 @@ plinth_secrets_define_settings(void)
 	DefineCustomStringVariable(
 		"plinth.keyring", "Sets the file that holds the server's keys.",
 		"Relative to the data directory; made at server start when it is missing.",
-		&keyring, "plinth_keyring", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL,
+		&keyring, "plinth_keyring", PLINTH_PGC_START, GUC_SUPERUSER_ONLY, NULL,
 		NULL, NULL);
 }
 
