@@ -63,6 +63,12 @@ CREATE FUNCTION @schema@.mark_opened(id uuid, action_taken text DEFAULT NULL) RE
 	DECLARE
 		result	@schema@.notifications;
 	BEGIN
+		-- Not left to the constraint, whose message would show the whole row.
+		IF char_length(mark_opened.action_taken) > 200 THEN
+			RAISE EXCEPTION 'action_taken has at most 200 characters'
+				USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+
 		UPDATE @schema@.notifications AS n SET
 			opened = true,
 			opened_at = coalesce(n.opened_at, now()),
@@ -83,7 +89,7 @@ CREATE FUNCTION @schema@.mark_opened(id uuid, action_taken text DEFAULT NULL) RE
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.mark_opened(uuid, text) IS
-'notes that the caller opened a notification, which is then read too, and what they did; the first time counts; errors: P0002 no such notification of the caller that shows now; 23514 action_taken longer than 200 characters';
+'notes that the caller opened a notification, which is then read too, and what they did; the first time counts; errors: P0002 no such notification of the caller that shows now; 22023 action_taken longer than 200 characters';
 
 CREATE FUNCTION @schema@.claim_push(batch integer) RETURNS SETOF @schema@.notifications
 	LANGUAGE plpgsql VOLATILE ROWS 100
