@@ -16,7 +16,7 @@ LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10
 AS 'MODULE_PATHNAME', 'plinth_sql_worker_stream_stat';
 
 COMMENT ON FUNCTION plinth.stream_stat() IS
-'the change streams of all databases; read plinth.stat_stream';
+'the change streams of all databases; read plinth.stat_stream; errors: 42501 the caller is neither service, monitor nor administrator';
 
 CREATE VIEW plinth.stat_stream AS
 SELECT d.datname AS database, s.slot, s.confirmed_lsn, s.lag_bytes, s.lag_ms,

@@ -88,9 +88,10 @@ GRANT EXECUTE ON FUNCTION plinth.rate_limit_keys(), plinth.rate_limit_counts()
 GRANT SELECT ON plinth.rate_limits, plinth.rate_limit_status
 	TO authenticated, service_role, plinth_owner, pg_monitor;
 
--- worker, the change stream
-GRANT SELECT ON plinth.stat_stream TO service_role, pg_monitor;
-GRANT EXECUTE ON FUNCTION plinth.stream_stat() TO service_role, pg_monitor;
+-- worker, the change stream: the function asks who reads
+GRANT SELECT ON plinth.stat_stream TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.stream_stat()
+	TO authenticated, service_role, plinth_owner, pg_monitor;
 
 -- router, delivery: who holds a session key may use its subscription
 GRANT EXECUTE ON FUNCTION plinth.realtime_subscribe(text, text, text, text, text, pg_lsn),

@@ -23,33 +23,10 @@ static const struct
 	{"xmlbinary", "base64"},
 };
 
-static void set_all(GucAction action);
-
 void
 plinth_text_form_session(void)
 {
-	set_all(GUC_ACTION_SET);
-}
-
-int
-plinth_text_form_begin(void)
-{
-	int level = NewGUCNestLevel();
-
-	set_all(GUC_ACTION_SAVE);
-	return level;
-}
-
-void
-plinth_text_form_end(int level)
-{
-	AtEOXact_GUC(true, level);
-}
-
-static void
-set_all(GucAction action)
-{
 	for (size_t i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i].name, settings[i].value, PGC_USERSET,
-								 PGC_S_SESSION, action, true, 0, false);
+		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET,
+						PGC_S_SESSION);
 }

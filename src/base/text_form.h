@@ -14,14 +14,7 @@
 
 #include "postgres.h"
 
-/* For the rest of this process's session; for workers. */
+/* For the rest of this process's session. */
 extern void plinth_text_form_session(void);
-
-/*
- * Until the matching end, or the end of the (sub)transaction.  For backends;
- * input functions run before it, under the user's own settings.
- */
-extern int plinth_text_form_begin(void);
-extern void plinth_text_form_end(int level);
 
 #endif /* PLINTH_TEXT_FORM_H */

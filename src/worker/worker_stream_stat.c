@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -21,15 +22,18 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "base/admin.h"
 #include "base/compat.h"
+#include "claims/claims.h"
 #include "delivery/delivery.h"
 #include "worker/worker_stream.h"
 
-/* Databases with a stream worker; more go without statistics. */
+/* Databases with a stream worker at once; more go without statistics. */
 #define STREAM_ENTRIES 256
 #define STREAM_TRANCHE "plinth stream"
 #define STAT_COLUMNS 17
@@ -62,6 +66,7 @@ static StreamEntry *mine = NULL;
 static DecoderPosition reported;
 
 static void detach(int code, Datum arg);
+static void check_reader(void);
 static void fill_row(const StreamEntry *entry, Datum *values, bool *nulls);
 
 void
@@ -108,10 +113,16 @@ plinth_worker_stream_stat_attach(Oid database)
 		if (entry == NULL && !OidIsValid(candidate->database))
 			entry = candidate;
 	}
+	/* full: one of a database that has no worker, dropped perhaps */
+	for (int i = 0; i < STREAM_ENTRIES && entry == NULL; i++)
+		if (stream->entries[i].pid == 0)
+			entry = &stream->entries[i];
 	if (entry != NULL)
 	{
-		entry->database = database;
 		SpinLockAcquire(&entry->mutex);
+		if (entry->database != database)
+			entry->transactions = entry->changes = entry->errors = 0;
+		entry->database = database;
 		entry->pid = MyProcPid;
 		entry->confirmed_lsn = entry->restart_lsn = InvalidXLogRecPtr;
 		entry->caught_up_at = 0;
@@ -174,6 +185,8 @@ detach(int code, Datum arg)
  * One row for each database that has had a stream worker since the server
  * started; slot and positions are NULL while it has none.  No row when the
  * library was not preloaded.
+ *
+ * Errors: 42501 the caller is neither service, monitor nor administrator.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_worker_stream_stat);
 Datum
@@ -181,6 +194,7 @@ plinth_sql_worker_stream_stat(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
+	check_reader();
 	InitMaterializedSRF(fcinfo, 0);
 	if (stream == NULL)
 		return (Datum) 0;
@@ -204,6 +218,19 @@ plinth_sql_worker_stream_stat(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+static void
+check_reader(void)
+{
+	if (!plinth_claims_is_service() &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) &&
+		!plinth_admin_is_caller())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for the statistics of the change "
+							   "stream"),
+						errhint("Services, administrators and members of "
+								"\"pg_monitor\" may read them.")));
 }
 
 static void
