@@ -28,6 +28,7 @@
 #include "delivery/delivery.h"
 #include "leaderboard/leaderboard.h"
 #include "limiter/limiter.h"
+#include "module/module.h"
 #include "router/router.h"
 #include "secrets/secrets.h"
 #include "worker/worker.h"
@@ -191,6 +192,9 @@ process_utility(PlannedStmt *plan, const char *text, bool read_only_tree,
 	}
 
 	plinth_worker_after_utility(plan->utilityStmt);
+	if (plinth_router_is_publishing(plan->utilityStmt) &&
+		plinth_module_identity_matches())
+		plinth_router_check_publication();
 }
 
 static void

@@ -163,11 +163,12 @@ extern const char *plinth_router_route_name(RouterRouteKind kind);
 extern void plinth_router_require(void);
 
 /*
- * After CREATE or ALTER PUBLICATION plinth_realtime has run: refuse (55000)
- * a table without replica identity, whose updates PostgreSQL would refuse
- * from then on.  Does nothing for other statements.  Not to be called in a
- * database that waits for plinth.enable().
+ * After a statement has run: is it one that adds tables to the publication
+ * plinth_realtime?  Then refuse (55000) those without replica identity, whose
+ * updates PostgreSQL would refuse from then on; but not in a database that
+ * waits for plinth.enable(), where a restore adds tables before their keys.
  */
-extern void plinth_router_check_publication(Node *statement);
+extern bool plinth_router_is_publishing(Node *statement);
+extern void plinth_router_check_publication(void);
 
 #endif /* PLINTH_ROUTER_H */

@@ -904,11 +904,17 @@ emit(RouterResult *result, const WireChange *change, RouterGroup *group,
 	}
 	else if (key->in_new)
 	{
-		/* Where the WAL does not tell, the old row is not theirs. */
+		/*
+		 * Where the WAL does not tell whether they saw the old row, they get
+		 * no more of it than they know from the new one: the same key.
+		 */
 		match.view.action = WIRE_UPDATE;
-		match.view.old_part = !key->in_old						? WIRE_OLD_NONE
-							  : change->relation->identity_full ? WIRE_OLD_WHOLE
-																: WIRE_OLD_KEY;
+		if (!key->in_old)
+			match.view.old_part =
+				change->old_row == NULL ? WIRE_OLD_KEY : WIRE_OLD_NONE;
+		else
+			match.view.old_part =
+				change->relation->identity_full ? WIRE_OLD_WHOLE : WIRE_OLD_KEY;
 		event = ROUTER_EVENT_UPDATE;
 	}
 	else

@@ -22,6 +22,7 @@
 #include "router/router_internal.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
@@ -244,8 +245,7 @@ check_identity(Relation rel, RouterProblem *problem)
 			psprintf("table \"%s\" has no replica identity", table_name(rel)),
 			"Nothing in the WAL would say which row was updated or "
 			"deleted.",
-			psprintf("ALTER TABLE %s REPLICA IDENTITY FULL; or add "
-					 "a primary key.",
+			psprintf("Add a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL;",
 					 table_name(rel)));
 	return true;
 }
@@ -646,29 +646,35 @@ table_name(Relation rel)
 }
 
 /*
- * Refuse tables without replica identity in the publication, once CREATE or
- * ALTER PUBLICATION has run; the error undoes the statement.
+ * Does a statement add tables to the publication?
+ */
+bool
+plinth_router_is_publishing(Node *statement)
+{
+	if (IsA(statement, CreatePublicationStmt))
+		return strcmp(((CreatePublicationStmt *) statement)->pubname,
+					  PLINTH_PUBLICATION) == 0;
+	if (IsA(statement, AlterPublicationStmt))
+		return strcmp(((AlterPublicationStmt *) statement)->pubname,
+					  PLINTH_PUBLICATION) == 0;
+	return false;
+}
+
+/*
+ * Refuse tables without replica identity in the publication; the error
+ * undoes the statement that has just added them.
  */
 void
-plinth_router_check_publication(Node *statement)
+plinth_router_check_publication(void)
 {
 	Publication *publication;
-	const char *name;
 	List *relids;
 	ListCell *lc;
 
-	if (IsA(statement, CreatePublicationStmt))
-		name = ((CreatePublicationStmt *) statement)->pubname;
-	else if (IsA(statement, AlterPublicationStmt))
-		name = ((AlterPublicationStmt *) statement)->pubname;
-	else
-		return;
-	if (strcmp(name, PLINTH_PUBLICATION) != 0)
-		return;
-	publication = GetPublicationByName(name, true);
+	CommandCounterIncrement();
+	publication = GetPublicationByName(PLINTH_PUBLICATION, true);
 	if (publication == NULL)
 		return;
-
 	relids = list_concat_unique_oid(
 		GetPublicationRelations(publication->oid, PUBLICATION_PART_LEAF),
 		GetAllSchemaPublicationRelations(publication->oid, PUBLICATION_PART_LEAF));
