@@ -28,6 +28,7 @@
 #include "base/bytes.h"
 #include "base/names.h"
 #include "base/settings.h"
+#include "base/settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
@@ -72,10 +73,6 @@ plinth_secrets_define_settings(void)
 {
 	if (sodium_init() < 0)
 		elog(ERROR, "could not initialize libsodium");
-
-	/* A setting of this context can be made at server start only. */
-	if (!process_shared_preload_libraries_in_progress)
-		return;
 
 	DefineCustomStringVariable(
 		"plinth.keyring", "Sets the file that holds the server's keys.",
