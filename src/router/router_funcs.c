@@ -252,8 +252,7 @@ find_table(const char *schema, const char *table)
 	}
 	if (!OidIsValid(relid))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("there is no table \"%s\"",
-							   quote_qualified_identifier(schema, table))));
+						errmsg("there is no table \"%s.%s\"", schema, table)));
 	return relid;
 }
 

@@ -655,8 +655,12 @@ plinth_router_is_publishing(Node *statement)
 		return strcmp(((CreatePublicationStmt *) statement)->pubname,
 					  PLINTH_PUBLICATION) == 0;
 	if (IsA(statement, AlterPublicationStmt))
-		return strcmp(((AlterPublicationStmt *) statement)->pubname,
-					  PLINTH_PUBLICATION) == 0;
+	{
+		AlterPublicationStmt *alter = (AlterPublicationStmt *) statement;
+
+		return strcmp(alter->pubname, PLINTH_PUBLICATION) == 0 &&
+			   alter->pubobjects != NIL && alter->action != AP_DropObjects;
+	}
 	return false;
 }
 

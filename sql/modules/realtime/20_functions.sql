@@ -68,7 +68,7 @@ BEGIN
 				  DETAIL = 'A topic has 1 to 255 bytes.';
 	END IF;
 	IF may_use.action IS NULL OR may_use.action NOT IN ('read', 'write') THEN
-		RAISE EXCEPTION 'invalid action "%"', may_use.action
+		RAISE EXCEPTION 'invalid action'
 			USING ERRCODE = 'invalid_parameter_value',
 				  DETAIL = 'The actions are read and write.';
 	END IF;
