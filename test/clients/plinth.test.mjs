@@ -36,7 +36,7 @@ after(async () => {
 
 // One request through the pool: a transaction as a role, perhaps with a token.
 async function request(role, token, work, using = pool) {
-  const client = using.connect && using !== admin ? await using.connect() : using;
+  const client = using instanceof pg.Pool ? await using.connect() : using;
   try {
     await client.query('BEGIN');
     await client.query(`SET LOCAL ROLE ${role}`);
@@ -48,7 +48,7 @@ async function request(role, token, work, using = pool) {
     await client.query('ROLLBACK');
     throw error;
   } finally {
-    client.release?.();
+    if (using instanceof pg.Pool) client.release();
   }
 }
 
