@@ -40,7 +40,7 @@ static void verify(Datum token, char **scratch, TokenClaims *claims);
 static void verify_in_session(Datum token, char **scratch, TokenClaims *claims);
 static TokenCause judge(const char *token, size_t length, char *scratch,
 						TokenClaims *claims);
-static void refuse(TokenCause cause) pg_attribute_noreturn();
+pg_noreturn static void refuse(TokenCause cause);
 static Datum claims_as_jsonb(const TokenClaims *claims);
 static bool session_holds(const TokenClaims *claims);
 static bool sessions_are_kept(Oid owner);

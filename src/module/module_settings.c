@@ -111,8 +111,7 @@ static void check_value(const SettingDefault *setting, Jsonb *value);
 static void check_number(const SettingDefault *setting, Numeric number);
 static void check_duration(const SettingDefault *setting, char *text);
 static void check_choice(const SettingDefault *setting, const char *text);
-static void refuse(const SettingDefault *setting, const char *wanted)
-	pg_attribute_noreturn();
+pg_noreturn static void refuse(const SettingDefault *setting, const char *wanted);
 
 /*
  * plinth.setting(name text) -> jsonb

@@ -26,6 +26,7 @@
 #include <time.h>
 
 #include "base/bytes.h"
+#include "base/compat.h"
 #include "base/names.h"
 #include "base/settings.h"
 #include "base/settings.h"
@@ -61,7 +62,7 @@ static TimestampTz next_look = 0;
 static void make_when_missing(void);
 static void try_lock_memory(void);
 static bool is_current(uint64 generation);
-static void refuse(const char *problem) pg_attribute_noreturn();
+pg_noreturn static void refuse(const char *problem);
 static const SecretsKey *find_any(const SecretsRing *ring, const char *kid);
 static bool is_same(const SecretsKey *a, const SecretsKey *b);
 

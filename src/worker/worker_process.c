@@ -41,7 +41,7 @@
 static void begin_process(WorkerKind kind, Oid database);
 static void end_process(int code, Datum arg);
 static void look_for_work(void *arg);
-static void leave(WorkerOutcome outcome) pg_attribute_noreturn();
+pg_noreturn static void leave(WorkerOutcome outcome);
 static void record_current_error(MemoryContext context);
 
 void
