@@ -20,6 +20,7 @@ wal_level = logical
 max_worker_processes = 32
 max_wal_senders = 5
 max_replication_slots = 10
+restart_after_crash = on
 ) . ($more // ''));
 	return;
 }
