@@ -15,8 +15,10 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -88,6 +90,50 @@ typedef struct AuditRecord
 	ArrayType *changed; /* text[], or NULL */
 } AuditRecord;
 
+/* Columns of the log, in its order. */
+typedef enum AuditLogColumn
+{
+	AUDIT_LOG_ID,
+	AUDIT_LOG_TABLE_SCHEMA,
+	AUDIT_LOG_TABLE_NAME,
+	AUDIT_LOG_RECORD_ID,
+	AUDIT_LOG_RECORD_PK,
+	AUDIT_LOG_ACTION,
+	AUDIT_LOG_OLD_DATA,
+	AUDIT_LOG_NEW_DATA,
+	AUDIT_LOG_CHANGED_COLUMNS,
+	AUDIT_LOG_USER_ID,
+	AUDIT_LOG_USER_EMAIL,
+	AUDIT_LOG_DB_USER,
+	AUDIT_LOG_IP_ADDRESS,
+	AUDIT_LOG_USER_AGENT,
+	AUDIT_LOG_SESSION_ID,
+	AUDIT_LOG_APPLICATION_NAME,
+	AUDIT_LOG_ERA,
+	AUDIT_LOG_TXID,
+	AUDIT_LOG_CREATED_AT,
+	AUDIT_LOG_COLUMNS
+} AuditLogColumn;
+
+/* Values of a record, or those that all records of a statement share. */
+typedef struct AuditValues
+{
+	Datum values[AUDIT_LOG_COLUMNS];
+	bool nulls[AUDIT_LOG_COLUMNS];
+} AuditValues;
+
+/* Where the records of a statement go. */
+typedef struct AuditTarget
+{
+	Relation log;				/* the partitioned table */
+	Relation partition;			/* the one for the statement's time */
+	ResultRelInfo *all;			/* the partition with all its indexes */
+	ResultRelInfo *within_page; /* without those that see pages only */
+	BlockNumber page;			/* of the last record that was indexed */
+	EState *estate;
+	AttrNumber attnums[AUDIT_LOG_COLUMNS]; /* our columns in the partition */
+} AuditTarget;
+
 typedef struct AuditWriter AuditWriter;
 
 /* audit_shape.c */
@@ -113,7 +159,15 @@ extern MemoryContext plinth_audit_write_context(AuditWriter *writer);
 extern void plinth_audit_write(AuditWriter *writer, const AuditRecord *record);
 extern void plinth_audit_write_end(AuditWriter *writer);
 
-/* audit_actor.c */
-extern bool plinth_audit_client_address(Datum *address);
+/* audit_target.c */
+extern void plinth_audit_target_open(AuditTarget *target, TimestampTz at);
+extern void plinth_audit_target_index(AuditTarget *target, TupleTableSlot *slot);
+extern void plinth_audit_target_close(AuditTarget *target);
+
+/* audit_statement.c */
+extern TimestampTz plinth_audit_statement_begin(void);
+extern void plinth_audit_statement_values(const AuditShape *shape,
+										  AuditValues *common);
+extern pg_uuid_t *plinth_audit_next_id(void);
 
 #endif /* PLINTH_AUDIT_INTERNAL_H */

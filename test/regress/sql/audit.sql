@@ -62,9 +62,12 @@ SET request.headers = '{"x-forwarded-for": 7, "user-agent": []}';
 INSERT INTO regress_audit.note (body) VALUES ('no strings');
 SET request.headers = 'nonsense';
 INSERT INTO regress_audit.note (body) VALUES ('no headers');
+SELECT set_config('request.headers', json_build_object('user-agent', repeat('ü', 300))::text, false) IS NOT NULL AS set;
+INSERT INTO regress_audit.note (body) VALUES ('long agent');
 RESET request.headers;
 RESET plinth.trust_forwarded_for;
-SELECT new_data ->> 'body' AS body, ip_address, user_agent
+SELECT new_data ->> 'body' AS body, ip_address, left(user_agent, 12) AS user_agent,
+	   octet_length(user_agent) AS bytes
 FROM regress_audit.log WHERE action = 'INSERT' AND record_id NOT IN (
 	SELECT ('00000000-0000-4000-8000-00000000000' || g)::uuid FROM generate_series(1, 6) AS g)
 ORDER BY created_at, id;

@@ -1,0 +1,274 @@
+/*-------------------------------------------------------------------------
+ *
+ * audit_statement.c
+ *		What all records of a statement have in common: when, by whom, from
+ *		where, in which transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "audit/audit_internal.h"
+
+#include <sys/socket.h>
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/inet.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "base/names.h"
+#include "claims/claims.h"
+
+/* Our name among the installed modules, which know the era. */
+#define AUDIT_MODULE "audit"
+
+/* So much of a user agent is kept. */
+#define USER_AGENT_BYTES 512
+
+/*
+ * The statement that this backend last wrote records for.  All its records
+ * have one time, whichever trigger writes them, and rising ids.
+ */
+static struct
+{
+	FullTransactionId transaction;
+	CommandId command;
+	TimestampTz at;
+	uint64 next; /* random part of the next id, 61 bits at the start */
+} statement;
+
+/* The era, looked up once a transaction. */
+static struct
+{
+	FullTransactionId transaction;
+	int16 number;
+} era;
+
+static void set_actor(AuditValues *common);
+static char *clip(char *agent);
+static bool client_address(Datum *address);
+static void set_value(AuditValues *common, AuditLogColumn column, Datum value);
+static void set_text(AuditValues *common, AuditLogColumn column,
+					 const char *text);
+static int16 current_era(void);
+static int16 read_era(Oid relid);
+
+/*
+ * Begin with the records of a statement, or go on with them.  Returns the
+ * time that they all have.
+ */
+TimestampTz
+plinth_audit_statement_begin(void)
+{
+	FullTransactionId transaction = GetTopFullTransactionId();
+	CommandId command = GetCurrentCommandId(false);
+
+	if (FullTransactionIdEquals(statement.transaction, transaction) &&
+		statement.command == command)
+		return statement.at;
+
+	if (!pg_strong_random(&statement.next, sizeof(statement.next)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+						errmsg("could not generate random values")));
+	statement.next >>= 3;
+	statement.at = GetCurrentTimestamp();
+	statement.command = command;
+	statement.transaction = transaction;
+
+	return statement.at;
+}
+
+/*
+ * Fill in what all records of the statement have in common; all else is
+ * null.  In the current memory context.
+ */
+void
+plinth_audit_statement_values(const AuditShape *shape, AuditValues *common)
+{
+	memset(common->nulls, true, sizeof(common->nulls));
+
+	set_text(common, AUDIT_LOG_TABLE_SCHEMA, shape->schema);
+	set_text(common, AUDIT_LOG_TABLE_NAME, shape->table);
+	set_value(common, AUDIT_LOG_ERA, Int16GetDatum(current_era()));
+	set_value(common, AUDIT_LOG_TXID,
+			  FullTransactionIdGetDatum(statement.transaction));
+	set_value(common, AUDIT_LOG_CREATED_AT, TimestampTzGetDatum(statement.at));
+	set_actor(common);
+}
+
+/*
+ * Make the next id of the statement: a time-ordered uuid of version 7, in
+ * the current context.
+ *
+ * 48 bits of milliseconds since 1970, 12 bits of the fraction of the
+ * millisecond, then 62 bits that begin at random with each statement and
+ * rise by one, so that the records of a statement sort as they were written.
+ *
+ * Source: RFC 9562 sections 5.7 and 6.2, methods 2 and 3.
+ */
+pg_uuid_t *
+plinth_audit_next_id(void)
+{
+	const int64 epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+						SECS_PER_DAY * INT64CONST(1000000);
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+	int64 microseconds = statement.at + epoch;
+	uint64 milliseconds = microseconds / 1000;
+	uint64 fraction = (microseconds % 1000) * 4096 / 1000;
+	uint64 random = statement.next++ & UINT64CONST(0x3fffffffffffffff);
+	uint64 high = (milliseconds << 16) | UINT64CONST(0x7000) | fraction;
+	uint64 low = UINT64CONST(0x8000000000000000) | random;
+
+	for (int i = 0; i < 8; i++)
+	{
+		id->data[i] = (unsigned char) (high >> (56 - 8 * i));
+		id->data[8 + i] = (unsigned char) (low >> (56 - 8 * i));
+	}
+
+	return id;
+}
+
+/*
+ * Who does it, and from where.  An anonymous caller has no user; what is not
+ * known is null.
+ */
+static void
+set_actor(AuditValues *common)
+{
+	const ClaimsIdentity *identity = plinth_claims_current();
+	char *session_user = GetUserNameFromId(GetSessionUserId(), true);
+	Datum address;
+
+	if (identity != NULL && identity->has_user)
+		set_value(common, AUDIT_LOG_USER_ID, UUIDPGetDatum(&identity->user_id));
+	if (identity != NULL && identity->has_session)
+		set_value(common, AUDIT_LOG_SESSION_ID,
+				  UUIDPGetDatum(&identity->session_id));
+	if (identity != NULL)
+		set_text(common, AUDIT_LOG_USER_EMAIL, identity->email);
+
+	/* a role that is dropped in its own session leaves its number */
+	if (session_user == NULL)
+		session_user = psprintf("%u", GetSessionUserId());
+	set_text(common, AUDIT_LOG_DB_USER, session_user);
+
+	if (client_address(&address))
+		set_value(common, AUDIT_LOG_IP_ADDRESS, address);
+	set_text(common, AUDIT_LOG_USER_AGENT, clip(plinth_claims_user_agent()));
+	if (application_name != NULL && application_name[0] != '\0')
+		set_text(common, AUDIT_LOG_APPLICATION_NAME, application_name);
+}
+
+/*
+ * A header is as long as its sender likes, and each record would repeat it.
+ */
+static char *
+clip(char *agent)
+{
+	if (agent != NULL && strlen(agent) > USER_AGENT_BYTES)
+		agent[pg_mbcliplen(agent, strlen(agent), USER_AGENT_BYTES)] = '\0';
+
+	return agent;
+}
+
+/*
+ * Get the client's address, or false.  A header can say anything, so the
+ * text is tried before the type's input function may raise an error.
+ */
+static bool
+client_address(Datum *address)
+{
+	char *string = plinth_claims_client_address();
+	unsigned char bytes[16];
+	int family;
+
+	if (string == NULL)
+		return false;
+
+	family = strchr(string, ':') != NULL ? PGSQL_AF_INET6 : PGSQL_AF_INET;
+	if (pg_inet_net_pton(family, string, bytes, (size_t) -1) < 0)
+		return false;
+
+	*address = DirectFunctionCall1(inet_in, CStringGetDatum(string));
+
+	return true;
+}
+
+static void
+set_value(AuditValues *common, AuditLogColumn column, Datum value)
+{
+	common->values[column] = value;
+	common->nulls[column] = false;
+}
+
+/*
+ * Set a text; NULL leaves the column null.
+ */
+static void
+set_text(AuditValues *common, AuditLogColumn column, const char *text)
+{
+	if (text != NULL)
+		set_value(common, column, CStringGetTextDatum(text));
+}
+
+/*
+ * The era tells transaction ids of this cluster from those of the cluster
+ * that the database was dumped in; it is 1 until it is raised.
+ */
+static int16
+current_era(void)
+{
+	if (!FullTransactionIdEquals(era.transaction, statement.transaction))
+	{
+		Oid schema = get_namespace_oid(PLINTH_SCHEMA, true);
+		Oid relid = OidIsValid(schema)
+						? get_relname_relid("installed_modules", schema)
+						: InvalidOid;
+
+		era.number = OidIsValid(relid) ? read_era(relid) : 1;
+		era.transaction = statement.transaction;
+	}
+
+	return era.number;
+}
+
+/*
+ * Read the era of our module.  The table has a row for each module, so it is
+ * read from end to end.
+ */
+static int16
+read_era(Oid relid)
+{
+	AttrNumber module = get_attnum(relid, "module");
+	AttrNumber number = get_attnum(relid, "era");
+	Relation rel = table_open(relid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	int16 found = 1;
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool no_module;
+		bool no_era;
+		Datum name = slot_getattr(slot, module, &no_module);
+		Datum value = slot_getattr(slot, number, &no_era);
+
+		if (!no_module && !no_era &&
+			strcmp(TextDatumGetCString(name), AUDIT_MODULE) == 0)
+			found = DatumGetInt16(value);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, AccessShareLock);
+
+	return found;
+}
