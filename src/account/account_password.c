@@ -42,7 +42,7 @@
 /* Memory in kB and passes: the least is S3.1's, the most keeps S3.3's time. */
 #define MEMORY_MIN (19 * 1024)
 #define MEMORY_DEFAULT (64 * 1024)
-#define MEMORY_MAX (256 * 1024)
+#define MEMORY_MAX (128 * 1024)
 #define PASSES_MIN 2
 #define PASSES_MAX 4
 #define SLOTS_DEFAULT 4

@@ -68,7 +68,7 @@ FROM (SELECT DISTINCT plinth.auth_new_token() AS token FROM generate_series(1, 1
 -- the settings keep their limits
 \set VERBOSITY sqlstate
 SET plinth.password_memory = '18MB';
-SET plinth.password_memory = '257MB';
+SET plinth.password_memory = '129MB';
 SET plinth.password_passes = 1;
 SET plinth.password_passes = 5;
 SET plinth.password_hash_slots = 8;
