@@ -141,7 +141,7 @@ plinth_sql_module_setting(PG_FUNCTION_ARGS)
 	/* The column's collation is "C", as that of this key. */
 	ScanKeyInit(&key, SETTINGS_NAME, BTEqualStrategyNumber, F_TEXTEQ,
 				PointerGetDatum(name));
-	scan = systable_beginscan(relation, RelationGetPrimaryKeyIndex(relation),
+	scan = systable_beginscan(relation, plinth_primary_key_index(relation),
 							  true, GetActiveSnapshot(), 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
