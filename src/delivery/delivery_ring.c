@@ -90,7 +90,7 @@ typedef struct DeliverySlot
 	uint32 cursor_entry;
 	int64 delivered;
 	int64 dropped;
-	int64 dropped_upto; /* numbers up to it are counted in dropped */
+	int64 dropped_upto; /* numbers up to it were read, or are in dropped */
 	int64 queue_bytes;	/* of its messages in the ring */
 } DeliverySlot;
 
@@ -685,11 +685,11 @@ note_read(const DeliveryReading *reading, int64 after_seq)
 				reading->lost_upto - Max(slot->dropped_upto, after_seq);
 
 			slot->dropped += missed;
-			slot->dropped_upto = reading->lost_upto;
 			database = find_database(MyDatabaseId, true);
 			if (database != NULL)
 				database->dropped += missed;
 		}
+		slot->dropped_upto = Max(slot->dropped_upto, reading->after);
 	}
 	LWLockRelease(delivery->lock);
 }
