@@ -18,7 +18,7 @@ AS 'MODULE_PATHNAME', 'plinth_sql_worker_stream_stat';
 COMMENT ON FUNCTION plinth.stream_stat() IS
 'the change streams of all databases; read plinth.stat_stream; errors: 42501 the caller is neither service, monitor nor administrator';
 
-CREATE VIEW plinth.stat_stream AS
+CREATE VIEW plinth.stat_stream WITH (security_invoker = true) AS
 SELECT d.datname AS database, s.slot, s.confirmed_lsn, s.lag_bytes, s.lag_ms,
 	   s.retained_wal, s.transactions, s.changes, s.deliveries, s.dropped,
 	   s.gaps, s.errors, s.subscriptions, s.ring_used, s.latency_p50_ms,

@@ -7,6 +7,7 @@
 -- Leaves:	nothing
 -- ---------------------------------------------------------------------
 SET client_min_messages = warning;
+UPDATE plinth.rate_limit_tiers SET enabled = false WHERE name = 'anonymous';
 
 INSERT INTO auth.users (id, email, encrypted_password, email_confirmed_at, app_role) VALUES
 	('00000000-0000-4000-8000-0000000000a1', 'a@example.com', 'hash of a', now(), 'user'),
@@ -144,3 +145,4 @@ SELECT auth.is_admin(), auth.has_role('user');
 DELETE FROM auth.events;
 DELETE FROM auth.users;
 DELETE FROM auth.redirect_urls;
+UPDATE plinth.rate_limit_tiers SET enabled = true WHERE name = 'anonymous';

@@ -7,6 +7,7 @@
 -- Leaves:	nothing
 -- ---------------------------------------------------------------------
 SET client_min_messages = warning;
+UPDATE plinth.rate_limit_tiers SET enabled = false WHERE name = 'anonymous';
 
 INSERT INTO auth.users (id, email, email_confirmed_at, app_role) VALUES
 	('00000000-0000-4000-8000-0000000000a1', 'a@example.com', now(), 'user'),
@@ -109,3 +110,4 @@ FROM unnest(ARRAY['SELECT id FROM profiles.notifications', 'DELETE FROM profiles
 	'UPDATE profiles.notifications SET is_read = true, read_at = now() WHERE id IS NOT NULL']) AS s (statement);
 
 DELETE FROM auth.users;
+UPDATE plinth.rate_limit_tiers SET enabled = true WHERE name = 'anonymous';
