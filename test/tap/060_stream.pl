@@ -171,7 +171,8 @@ is_deeply(
 		'12|50000|t|[]|null' ],
 	'a large value is whole, marked as unchanged, or too large: never null');
 
-# --- a table that changes between its changes, in one run of the worker
+# --- a table that changes between its changes; a column that is gone when its
+# readers are found is not sent any more, so none is looked at
 sql(q{
 	INSERT INTO item (id, body) VALUES (20, 'before');
 	ALTER TABLE item DROP COLUMN span;
@@ -182,9 +183,9 @@ sql(q{
 });
 caught_up();
 is_deeply(
-	[ poll($sub, q{payload #>> '{new,id}', payload #>> '{new,extra}', payload -> 'new' ? 'span'}) ],
-	[ '20||t', '21|5|f', '20|n5|f' ],
-	'each change has the columns that the table had then');
+	[ poll($sub, q{payload #>> '{new,id}', payload #>> '{new,body}', payload #>> '{new,extra}'}) ],
+	[ '20|before|', '21|between|5', '20|after|n5' ],
+	'each change has the values that the row had then');
 
 # --- many rows in one transaction
 sql(q{CREATE TABLE public.many (id integer PRIMARY KEY);
