@@ -41,8 +41,6 @@
 
 static LimiterTable *const table = &plinth_limiter_table;
 
-StaticAssertDecl(sizeof(LimiterSlot) == 64, "a slot is one cache line");
-
 static inline int partition_of(const LimiterKey *key);
 static inline pg_atomic_uint32 *head_of(const uint64 *print);
 static inline LimiterSlot *find_slot(const LimiterKey *key);

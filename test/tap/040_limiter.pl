@@ -77,6 +77,20 @@ is($node->safe_psql('postgres',
 		"SELECT sum(allowed), sum(refused) FROM plinth.rate_limit_status WHERE endpoint LIKE 'ro%'"),
 	'1000|3000', 'every call is counted as allowed or refused');
 
+# The same without a round trip between calls, so that they truly meet: each
+# client calls 50,000 times in one statement.
+$node->safe_psql('postgres', 'CREATE TABLE counted (passed bigint)');
+my $loop = $node->basedir . '/loop.sql';
+append_to_file($loop, <<"SQL");
+INSERT INTO counted SELECT count(*) FROM generate_series(1, 50000)
+	WHERE plinth.check_rate_limit('$user'::uuid, 'loop', 300000, 600);
+SQL
+$node->command_ok(
+	[ 'pgbench', '-n', '-c', '8', '-j', '2', '-t', '1', '-f', $loop,
+		'-h', $node->host, '-p', $node->port, 'postgres' ],
+	'8 clients make 400,000 calls');
+is($node->safe_psql('postgres', 'SELECT count(*), sum(passed) FROM counted'), '8|300000', 'exactly the limit passed');
+
 # A window that ends is followed by a new one, which has its own count.
 is(allowed($node, 'brief', 'short') . allowed($node, 'brief', 'short') . allowed($node, 'brief', 'short'),
 	'ttt', 'three of a short window pass');
