@@ -526,10 +526,11 @@ refresh_board(void *arg)
 
 	if (refresh->done)
 	{
+		/* not read-only: with a snapshot that sees what was just done */
 		if (SPI_execute(
 				psprintf("SELECT pg_catalog.count(*) FROM %s." LEADERBOARD_VIEW,
 						 schema),
-				true, 0) != SPI_OK_SELECT ||
+				false, 0) != SPI_OK_SELECT ||
 			SPI_processed != 1)
 			elog(ERROR, "could not count the leaderboard of schema \"%s\"",
 				 NameStr(refresh->board->schema));
