@@ -10,7 +10,8 @@
 --
 -- Writers go on meanwhile.  The default partition is locked, and the whole
 -- log where it has records to move, so the wait for these locks is short: who
--- comes too late comes again tomorrow.
+-- comes too late comes again tomorrow.  Moving comes last and may fail by
+-- itself, with a warning, so that it never keeps the coming months away.
 --
 -- SECURITY DEFINER: partitions are made by the log's owner.
 -- Errors: 42501 not the service; 22023 months_ahead out of range; 55P03 the
@@ -21,7 +22,7 @@ RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
-SET lock_timeout = '5s'
+SET lock_timeout = '2s'
 AS $$
 DECLARE
 	this_month	timestamptz := date_trunc('month', clock_timestamp());
@@ -39,33 +40,24 @@ BEGIN
 	PERFORM pg_advisory_xact_lock('@schema@.audit_logs'::regclass::oid::bigint);
 
 	-- a month cannot get its partition while the default one has its records
-	IF EXISTS (SELECT FROM ONLY @schema@.audit_logs_default) THEN
-		LOCK TABLE @schema@.audit_logs IN ACCESS EXCLUSIVE MODE;
-		SELECT array_agg(DISTINCT date_trunc('month', d.created_at)) INTO stray
-		FROM ONLY @schema@.audit_logs_default AS d;
-		ALTER TABLE @schema@.audit_logs
-			DETACH PARTITION @schema@.audit_logs_default;
-		ALTER TABLE @schema@.audit_logs_default RENAME TO audit_logs_stray;
-	END IF;
+	SELECT array_agg(DISTINCT date_trunc('month', d.created_at)) INTO stray
+	FROM ONLY @schema@.audit_logs_default AS d;
 
-	FOR wanted IN
-		SELECT this_month + make_interval(months => n)
-		FROM generate_series(0, months_ahead) AS n
-		UNION
-		SELECT unnest(stray)
-		ORDER BY 1
-	LOOP
-		made := made + @schema@.make_partition(wanted)::integer;
+	FOR n IN 0..months_ahead LOOP
+		wanted := this_month + make_interval(months => n);
+		IF stray IS NULL OR wanted <> ALL (stray) THEN
+			made := made + @schema@.make_partition(wanted)::integer;
+		END IF;
 	END LOOP;
 
 	IF stray IS NOT NULL THEN
-		CREATE TABLE @schema@.audit_logs_default
-			PARTITION OF @schema@.audit_logs DEFAULT;
-		PERFORM @schema@.guard_partition('audit_logs_default');
-		COMMENT ON TABLE @schema@.audit_logs_default IS
-		'takes the records of a month that has no partition yet; @schema@.ensure_partitions() moves them';
-		INSERT INTO @schema@.audit_logs SELECT * FROM @schema@.audit_logs_stray;
-		DROP TABLE @schema@.audit_logs_stray;
+		BEGIN
+			made := made + @schema@.move_strays();
+		EXCEPTION WHEN lock_not_available THEN
+			RAISE WARNING 'could not move the records of the default partition of the audit log'
+				USING DETAIL = 'The log is in use; they stay where they are and can be read.',
+					  HINT = 'It is tried again with each call of @schema@.ensure_partitions().';
+		END;
 	END IF;
 
 	RETURN made;
@@ -73,7 +65,52 @@ END;
 $$;
 
 COMMENT ON FUNCTION @schema@.ensure_partitions(integer) IS
-'make the log''s partitions of this month and so many more, 0..120, and move what the default partition had to take; returns how many were made; for service_role; errors: 42501, 22023, 55P03 the log is in use for over 5 s';
+'make the log''s partitions of this month and so many more, 0..120, and move what the default partition had to take; returns how many were made; for service_role; errors: 42501, 22023, 55P03 the log is in use for over 2 s';
+
+-- ---------------------------------------------------------------------
+-- Function: @schema@.move_strays() -> integer
+--
+--		Move the records of the default partition to partitions of their
+--		months, which are made.  Nobody writes meanwhile.
+--
+-- Errors: 55P03 the log is in use.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.move_strays()
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	made	integer := 0;
+	month	timestamptz;
+BEGIN
+	LOCK TABLE @schema@.audit_logs IN ACCESS EXCLUSIVE MODE;
+	ALTER TABLE @schema@.audit_logs
+		DETACH PARTITION @schema@.audit_logs_default;
+	ALTER TABLE @schema@.audit_logs_default RENAME TO audit_logs_stray;
+
+	FOR month IN
+		SELECT DISTINCT date_trunc('month', s.created_at)
+		FROM @schema@.audit_logs_stray AS s ORDER BY 1
+	LOOP
+		made := made + @schema@.make_partition(month)::integer;
+	END LOOP;
+
+	CREATE TABLE @schema@.audit_logs_default
+		PARTITION OF @schema@.audit_logs DEFAULT;
+	PERFORM @schema@.guard_partition('audit_logs_default');
+	COMMENT ON TABLE @schema@.audit_logs_default IS
+	'takes the records of a month that has no partition yet; @schema@.ensure_partitions() moves them';
+	INSERT INTO @schema@.audit_logs SELECT * FROM @schema@.audit_logs_stray;
+	DROP TABLE @schema@.audit_logs_stray;
+
+	RETURN made;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.move_strays() IS
+'move the records of the log''s default partition to partitions of their months; returns how many were made; part of ensure_partitions; errors: 55P03 the log is in use';
 
 -- ---------------------------------------------------------------------
 -- Function: @schema@.make_partition(month timestamptz) -> boolean
@@ -156,7 +193,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
-SET lock_timeout = '5s'
+SET lock_timeout = '2s'
 AS $$
 DECLARE
 	log_age			interval := coalesce(older_than,
@@ -198,7 +235,7 @@ END;
 $$;
 
 COMMENT ON FUNCTION @schema@.purge(interval, interval) IS
-'drop the log''s months that ended so long ago and delete activities of that age; NULL = the settings audit.retention and audit.activity_retention; returns how many records went; for service_role; errors: 42501, 22023 negative interval, 55P03 the log is in use for over 5 s';
+'drop the log''s months that ended so long ago and delete activities of that age; NULL = the settings audit.retention and audit.activity_retention; returns how many records went; for service_role; errors: 42501, 22023 negative interval, 55P03 the log is in use for over 2 s';
 
 -- ---------------------------------------------------------------------
 -- Function: @schema@.add_index(kind text)
