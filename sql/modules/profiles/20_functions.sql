@@ -146,13 +146,18 @@ CREATE FUNCTION @schema@.search_profiles(search_term text)
 	DECLARE
 		-- What the caller types stands for itself, wildcards included.
 		term	text := plinth.escape_like(btrim(search_term));
+		counted	record;
 	BEGIN
 		IF char_length(btrim(search_term)) >= 2 IS NOT TRUE THEN
 			RAISE EXCEPTION 'Search term must be at least 2 characters long'
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
-		IF NOT (SELECT l.allowed FROM plinth.rate_limit_caller('search_profiles') AS l) THEN
-			RAISE EXCEPTION 'Rate limit exceeded' USING ERRCODE = 'PT429';
+		SELECT * INTO counted FROM plinth.rate_limit_caller('search_profiles');
+		IF NOT counted.allowed THEN
+			RAISE EXCEPTION 'Rate limit exceeded'
+				USING ERRCODE = 'PT429',
+					  DETAIL = format('The limit is reset at %s.', counted.reset),
+					  HINT = format('%s requests remain.', counted.remaining);
 		END IF;
 
 		RETURN QUERY

@@ -146,6 +146,9 @@ SELECT claims ->> 'sub' = :'user_id' AS sub, claims ->> 'session_id' = :'session
 FROM plinth.jwt_verify(:'token') AS claims;
 SELECT provider, last_sign_in_at IS NOT NULL AS noted FROM auth.identities;
 
+-- the planner sees through the wrappers that policies call
+EXPLAIN (VERBOSE, COSTS OFF) SELECT auth.uid(), auth.jwt(), auth.role(), auth.email(), auth.session_id(), auth.aal();
+
 -- the token makes the caller the user, for the transaction
 SET ROLE authenticated;
 BEGIN;
