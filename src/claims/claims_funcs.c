@@ -4,8 +4,8 @@
  *		The claims as SQL sees them.
  *
  * Policies call these for each row, so they do next to nothing: the claims
- * were parsed when they were set.  What they return is always a copy, because
- * the setting may change before the value is used.
+ * were parsed when they were set.  What they return never leads into the
+ * setting, which may change before the value is used.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +26,15 @@ static MemoryContext jwt_context = NULL;
 static Jsonb *jwt_value = NULL;
 static uint64 jwt_serial = 0;
 
-static Datum copy_uuid(const pg_uuid_t *uuid);
+/* What a place of call has returned last, and from which claims. */
+typedef struct ReturnedUuid
+{
+	uint64 serial;
+	pg_uuid_t uuid;
+} ReturnedUuid;
+
+static Datum return_uuid(FmgrInfo *place, const ClaimsBlock *block,
+						 const pg_uuid_t *uuid);
 
 /*
  * plinth.auth_uid() -> uuid: the claim sub, or NULL.
@@ -35,12 +43,12 @@ PG_FUNCTION_INFO_V1(plinth_sql_claims_auth_uid);
 Datum
 plinth_sql_claims_auth_uid(PG_FUNCTION_ARGS)
 {
-	const ClaimsIdentity *claims = plinth_claims_current();
+	const ClaimsBlock *block = plinth_claims_current_block();
 
-	if (claims == NULL || !claims->has_user)
+	if (block == NULL || !block->identity.has_user)
 		PG_RETURN_NULL();
 
-	return copy_uuid(&claims->user_id);
+	return return_uuid(fcinfo->flinfo, block, &block->identity.user_id);
 }
 
 /*
@@ -50,12 +58,12 @@ PG_FUNCTION_INFO_V1(plinth_sql_claims_auth_session_id);
 Datum
 plinth_sql_claims_auth_session_id(PG_FUNCTION_ARGS)
 {
-	const ClaimsIdentity *claims = plinth_claims_current();
+	const ClaimsBlock *block = plinth_claims_current_block();
 
-	if (claims == NULL || !claims->has_session)
+	if (block == NULL || !block->identity.has_session)
 		PG_RETURN_NULL();
 
-	return copy_uuid(&claims->session_id);
+	return return_uuid(fcinfo->flinfo, block, &block->identity.session_id);
 }
 
 /*
@@ -148,12 +156,28 @@ plinth_sql_claims_is_service(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(plinth_claims_is_service());
 }
 
+/*
+ * Return a uuid of the claims in memory that lasts as long as the place of
+ * call.  One copy serves all rows: with an allocation for each the executor
+ * would have a context to reset for each, which costs as much as the call.  A
+ * copy is never overwritten, because an earlier result may still be in use;
+ * other claims get another one.
+ */
 static Datum
-copy_uuid(const pg_uuid_t *uuid)
+return_uuid(FmgrInfo *place, const ClaimsBlock *block, const pg_uuid_t *uuid)
 {
-	pg_uuid_t *copy = palloc(sizeof(pg_uuid_t));
+	ReturnedUuid *returned = place != NULL ? place->fn_extra : NULL;
 
-	memcpy(copy, uuid, sizeof(pg_uuid_t));
+	if (returned == NULL || returned->serial != block->serial)
+	{
+		returned = MemoryContextAlloc(place != NULL ? place->fn_mcxt
+													: CurrentMemoryContext,
+									  sizeof(ReturnedUuid));
+		returned->serial = block->serial;
+		returned->uuid = *uuid;
+		if (place != NULL)
+			place->fn_extra = returned;
+	}
 
-	return UUIDPGetDatum(copy);
+	return UUIDPGetDatum(&returned->uuid);
 }

@@ -118,6 +118,29 @@ FROM (SELECT plinth.auth_uid() AS before,
 		set_config('request.jwt.claims', '{"sub":"00000000-0000-4000-8000-0000000000b2"}', false) AS changed,
 		plinth.auth_uid() AS after OFFSET 0) AS t;
 
+-- so does what a procedure was given, over its commits and other claims
+CREATE PROCEDURE public.claims_keep(given uuid)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	first	text := given;
+BEGIN
+	FOR n IN 1..3 LOOP
+		PERFORM set_config('request.jwt.claims', format('{"sub":"00000000-0000-4000-8000-0000000000c%s"}', n), false);
+		PERFORM plinth.auth_uid();
+		COMMIT;
+	END LOOP;
+	RAISE NOTICE 'given %, still %, now %', right(first, 2), right(given::text, 2), right(plinth.auth_uid()::text, 2);
+END;
+$$;
+CALL public.claims_keep(plinth.auth_uid());
+-- and each element of an array that one expression makes
+SELECT array_agg(right(uid::text, 2)) AS who
+FROM (SELECT set_config('request.jwt.claims', format('{"sub":"00000000-0000-4000-8000-0000000000d%s"}', n), false) AS done,
+		plinth.auth_uid() AS uid FROM generate_series(1, 3) AS n) AS t;
+DROP PROCEDURE public.claims_keep(uuid);
+SET request.jwt.claims = '{"sub":"00000000-0000-4000-8000-0000000000b2"}';
+
 -- roles and SECURITY DEFINER change nothing about who asks
 SET ROLE authenticated;
 SELECT public.who(), public.definer_who();
