@@ -28,8 +28,9 @@
 #define AUDIT_REDACTED "[redacted]"
 
 /*
- * An image may take in this many bytes of variable-length values; jsonb
- * itself ends at 256 MB.  A value that no longer fits is named by its size.
+ * An image has room for this many bytes of values of variable length, some
+ * of which count several times; jsonb itself ends at 256 MB, and building it
+ * at 1 GB of memory.  A value that no longer fits is named by its size.
  */
 #define AUDIT_MAX_IMAGE (32 * 1024 * 1024)
 

@@ -27,6 +27,7 @@
 
 #include "base/compat.h"
 
+static Size image_size(const AuditColumn *column, Datum value);
 static void value_to_json(const AuditColumn *column, Datum value,
 						  JsonbValue *result);
 static void set_string(JsonbValue *result, char *string, int length);
@@ -78,10 +79,10 @@ plinth_audit_image(const AuditShape *shape, TupleTableSlot *slot,
 			pair->value.type = jbvNull;
 		else if (column->redacted)
 			set_string(&pair->value, AUDIT_REDACTED, strlen(AUDIT_REDACTED));
-		else if (column->length == -1 &&
-				 (size = toast_raw_datum_size(value)) > room)
+		else if ((size = image_size(column, value)) > room)
 		{
-			char *note = psprintf("[%zu bytes]", size - VARHDRSZ);
+			char *note =
+				psprintf("[%zu bytes]", toast_raw_datum_size(value) - VARHDRSZ);
 
 			set_string(&pair->value, note, strlen(note));
 		}
@@ -151,6 +152,33 @@ plinth_audit_names(const AuditShape *shape, const bool *which)
 	}
 
 	return construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/*
+ * How much of an image's room a value takes, roughly: its size, and for what
+ * becomes a tree of many small values that of the tree in memory.  Values of
+ * fixed length are not worth counting.
+ */
+static Size
+image_size(const AuditColumn *column, Datum value)
+{
+	Size size;
+
+	if (column->length != -1)
+		return 0;
+
+	size = toast_raw_datum_size(value);
+	switch (column->form)
+	{
+		case AUDIT_JSON:
+		case AUDIT_TO_JSONB:
+			return size * 8;
+		case AUDIT_JSONB:
+		case AUDIT_BYTEA:
+			return size * 2;
+		default:
+			return size;
+	}
 }
 
 /*

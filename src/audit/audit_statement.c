@@ -57,6 +57,8 @@ static void set_actor(AuditValues *common);
 static char *clip(char *agent);
 static bool client_address(Datum *address);
 static void set_value(AuditValues *common, AuditLogColumn column, Datum value);
+static void set_uuid(AuditValues *common, AuditLogColumn column,
+					 const pg_uuid_t *uuid);
 static void set_text(AuditValues *common, AuditLogColumn column,
 					 const char *text);
 static int16 current_era(void);
@@ -151,8 +153,7 @@ set_actor(AuditValues *common)
 	if (identity != NULL && identity->has_user)
 		set_value(common, AUDIT_LOG_USER_ID, UUIDPGetDatum(&identity->user_id));
 	if (identity != NULL && identity->has_session)
-		set_value(common, AUDIT_LOG_SESSION_ID,
-				  UUIDPGetDatum(&identity->session_id));
+		set_uuid(common, AUDIT_LOG_SESSION_ID, &identity->session_id);
 	if (identity != NULL)
 		set_text(common, AUDIT_LOG_USER_EMAIL, identity->email);
 
@@ -208,6 +209,18 @@ set_value(AuditValues *common, AuditLogColumn column, Datum value)
 {
 	common->values[column] = value;
 	common->nulls[column] = false;
+}
+
+/*
+ * Set a copy of a uuid: the claims may change while the records are written.
+ */
+static void
+set_uuid(AuditValues *common, AuditLogColumn column, const pg_uuid_t *uuid)
+{
+	pg_uuid_t *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *uuid;
+	set_value(common, column, UUIDPGetDatum(copy));
 }
 
 /*

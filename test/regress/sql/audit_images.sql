@@ -109,6 +109,11 @@ SELECT audit.attach('huge');
 INSERT INTO huge VALUES (1, repeat('x', 20000000), repeat('y', 20000000)), (2, 'small', NULL);
 SELECT record_pk, length(new_data ->> 'a') AS a, new_data ->> 'b' AS b
 FROM log WHERE table_name = 'huge' ORDER BY id;
+CREATE TABLE huge_trees (id int PRIMARY KEY, a bool[], j json, b bytea, n int);
+SELECT audit.attach('huge_trees');
+INSERT INTO huge_trees VALUES (1, array_fill(true, ARRAY[5000000]),
+	('[' || repeat('1,', 2500000) || '1]')::json, decode(repeat('00', 17000000), 'hex'), 5);
+SELECT new_data FROM log WHERE table_name = 'huge_trees';
 
 -- columns that went, came with a default, or were renamed
 CREATE TABLE altered (id int PRIMARY KEY, gone text, kept text);
