@@ -25,6 +25,8 @@
 /* What is kept of a user agent; it is the client's to choose. */
 #define USER_AGENT_BYTES 512
 
+static void wipe_copy(text *value, Datum argument);
+
 /*
  * plinth.auth_password_hash(password text) -> text
  *
@@ -66,6 +68,7 @@ plinth_sql_account_password_verify(PG_FUNCTION_ARGS)
 {
 	text *password = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
 	char *hash = NULL;
+	bool matches;
 
 	if (password == NULL)
 		PG_RETURN_BOOL(plinth_account_verify("", 0, NULL));
@@ -73,8 +76,11 @@ plinth_sql_account_password_verify(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 		hash = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
-	PG_RETURN_BOOL(plinth_account_verify(VARDATA_ANY(password),
-										 VARSIZE_ANY_EXHDR(password), hash));
+	matches = plinth_account_verify(VARDATA_ANY(password),
+									VARSIZE_ANY_EXHDR(password), hash);
+	wipe_copy(password, PG_GETARG_DATUM(0));
+
+	PG_RETURN_BOOL(matches);
 }
 
 /*
@@ -114,6 +120,7 @@ plinth_sql_account_password_check(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("this password is too common"),
 						errhint("Choose one that others do not use.")));
+	wipe_copy(password, PG_GETARG_DATUM(0));
 
 	PG_RETURN_VOID();
 }
@@ -175,4 +182,15 @@ plinth_sql_account_user_agent(PG_FUNCTION_ARGS)
 	if (length > USER_AGENT_BYTES)
 		length = pg_mbcliplen(agent, length, USER_AGENT_BYTES);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(agent, length));
+}
+
+/*
+ * Wipe what was made of a compressed or stored password; the argument itself
+ * is the caller's.
+ */
+static void
+wipe_copy(text *value, Datum argument)
+{
+	if ((Pointer) value != DatumGetPointer(argument))
+		plinth_bytes_zero(value, VARSIZE_ANY(value));
 }

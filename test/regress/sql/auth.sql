@@ -299,6 +299,22 @@ SET ROLE anon;
 SELECT auth.refresh_session(:'session'::jsonb ->> 'refresh_token');
 RESET ROLE;
 
+-- where it came from, as the headers of a believed session say; a long agent is cut
+-- between letters
+SET plinth.trust_forwarded_for = on;
+SET request.headers = '{"x-forwarded-for": "192.0.2.7, 10.0.0.1", "user-agent": "Mozilla/5.0 (test)"}';
+SELECT auth.sign_in_with_password('jane@example.com', 'correct horse') ->> 'refresh_token' AS refresh_token \gset
+SELECT ip, user_agent FROM auth.sessions ORDER BY created_at DESC LIMIT 1;
+SELECT event, ip, user_agent FROM auth.events ORDER BY id DESC LIMIT 1;
+SET request.headers = '{"x-forwarded-for": "2001:db8::1"}';
+SELECT auth.refresh_session(:'refresh_token') ->> 'refresh_token' AS refresh_token \gset
+SELECT ip, user_agent FROM auth.sessions ORDER BY created_at DESC LIMIT 1;
+SELECT set_config('request.headers', jsonb_build_object('x-forwarded-for', 'nowhere', 'user-agent', repeat('é', 400))::text, false) IS NOT NULL AS set;
+SELECT auth.refresh_session(:'refresh_token') IS NOT NULL AS refreshed;
+SELECT octet_length(user_agent), user_agent = repeat('é', 256) AS whole_letters FROM auth.sessions ORDER BY created_at DESC LIMIT 1;
+RESET request.headers;
+RESET plinth.trust_forwarded_for;
+
 -- what was noted on the way
 SELECT event, count(*) > 0 AS noted FROM auth.events GROUP BY event ORDER BY event;
 
