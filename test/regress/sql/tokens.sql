@@ -286,6 +286,34 @@ BEGIN
 END;
 $$;
 
+-- a role on the list must be there, and still no wider than it may be (S1.10)
+SET client_min_messages = warning;
+CREATE ROLE regress_plinth_editor;
+SET plinth.jwt_roles = 'anon, regress_plinth_editor, regress_plinth_absent';
+CREATE FUNCTION pg_temp.try_role(role text)
+RETURNS void
+LANGUAGE sql
+RETURN pg_temp.try(role, pg_temp.sign('{"sub":"00000000-0000-4000-8000-0000000000a1","exp":4102444800,"role":"' || role || '"}'));
+SET client_min_messages = debug1;
+DO $$
+BEGIN
+	PERFORM pg_temp.try_role('regress_plinth_editor');
+	PERFORM pg_temp.try_role('regress_plinth_absent');
+	PERFORM pg_temp.try_role('authenticated');
+	ALTER ROLE regress_plinth_editor BYPASSRLS;
+	PERFORM pg_temp.try_role('regress_plinth_editor');
+	ALTER ROLE regress_plinth_editor NOBYPASSRLS SUPERUSER;
+	PERFORM pg_temp.try_role('regress_plinth_editor');
+	ALTER ROLE regress_plinth_editor NOSUPERUSER;
+	GRANT plinth_owner TO regress_plinth_editor;
+	PERFORM pg_temp.try_role('regress_plinth_editor');
+	REVOKE plinth_owner FROM regress_plinth_editor;
+	PERFORM pg_temp.try_role('regress_plinth_editor');
+END;
+$$;
+RESET plinth.jwt_roles;
+DROP ROLE regress_plinth_editor;
+
 -- issuer and audience, once they are asked for
 SET plinth.jwt_issuer = 'https://example.com/"a"';
 SET plinth.jwt_audience = 'app';
