@@ -75,7 +75,7 @@ BEGIN
 		END IF;
 		IF EXISTS (SELECT FROM pg_trigger AS t
 				   WHERE t.tgrelid = target.oid AND t.tgparentid <> 0
-						 AND t.tgname LIKE 'plinth\_audit%') THEN
+						 AND t.tgname LIKE E'plinth\\_audit%') THEN
 			RAISE EXCEPTION 'cannot audit partition "%.%" by itself',
 							target.nspname, target.relname
 				USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -133,7 +133,7 @@ BEGIN
 	END IF;
 	IF EXISTS (SELECT FROM pg_trigger AS t
 			   WHERE t.tgrelid = relation AND t.tgparentid <> 0
-					 AND t.tgname LIKE 'plinth\_audit%') THEN
+					 AND t.tgname LIKE E'plinth\\_audit%') THEN
 		RAISE EXCEPTION 'cannot detach partition "%" by itself', relation
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				  DETAIL = 'It is audited with the table that it is a partition of.';
@@ -178,7 +178,7 @@ BEGIN
 		JOIN pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE t.tgrelid = drop_triggers.relation
 			  AND NOT t.tgisinternal
-			  AND t.tgname LIKE 'plinth\_audit%'
+			  AND t.tgname LIKE E'plinth\\_audit%'
 			  AND t.tgname <> ALL (CASE drop_triggers.kept_form
 				WHEN 'row' THEN
 					'{plinth_audit_row,plinth_audit_truncate}'::name[]
@@ -326,7 +326,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF record_key ~ '^\s*\{\s*"' THEN
+	IF record_key ~ '^[[:space:]]*[{][[:space:]]*"' THEN
 		RETURN QUERY SELECT * FROM @schema@.history(relation, record_key::jsonb, limit_count);
 	ELSE
 		RETURN QUERY SELECT * FROM @schema@.history(relation, record_key::uuid, limit_count);

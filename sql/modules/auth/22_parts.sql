@@ -81,13 +81,14 @@ CREATE FUNCTION @schema@.check_redirect(redirect_to text) RETURNS void
 	BEGIN
 		-- Every character but letters and digits is taken literally, then the
 		-- star gets its meaning back: what a name or a path segment is made of,
-		-- so that it can reach across no part of an address.
+		-- so that it can reach across no part of an address.  The backslashes are
+		-- spelled so that no setting of the caller's session changes them.
 		IF redirect_to IS NOT NULL AND NOT EXISTS (
 			SELECT FROM @schema@.redirect_urls AS u
 			WHERE octet_length(redirect_to) <= 2048
 				AND redirect_to ~ ('^(?:' || replace(
-					regexp_replace(u.pattern, '([^A-Za-z0-9])', '\\\1', 'g'),
-					'\*', '[A-Za-z0-9._~-]*') || ')$'))
+					regexp_replace(u.pattern, '([^A-Za-z0-9])', E'\\\\\\1', 'g'),
+					E'\\*', '[A-Za-z0-9._~-]*') || ')$'))
 		THEN
 			RAISE EXCEPTION 'redirect address is not allowed'
 				USING ERRCODE = 'invalid_parameter_value',

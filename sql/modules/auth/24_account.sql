@@ -171,7 +171,7 @@ CREATE FUNCTION @schema@.generate_link(kind text, email text, redirect_to text D
 
 		-- The query goes before the fragment.
 		link := regexp_replace(generate_link.redirect_to, '^([^#]*)',
-			'\1' || CASE WHEN generate_link.redirect_to ~ '^[^#]*\?' THEN '&' ELSE '?' END
+			E'\\1' || CASE WHEN generate_link.redirect_to ~ '^[^#]*[?]' THEN '&' ELSE '?' END
 			|| 'kind=' || generate_link.kind || '&token=' || token);
 		RETURN jsonb_build_object('token', token, 'link', link, 'expires_at', expires_at);
 	END

@@ -6,6 +6,7 @@
 -- Needs:	setup
 -- Leaves:	nothing
 -- ---------------------------------------------------------------------
+\set SHOW_CONTEXT never
 SET client_min_messages = warning;
 UPDATE plinth.rate_limit_tiers SET enabled = false WHERE name = 'anonymous';
 
@@ -141,7 +142,12 @@ SELECT auth.is_admin();
 RESET request.jwt.claims;
 SELECT auth.is_admin(), auth.has_role('user');
 
--- the owner bypasses nothing that the functions do not mean to
+-- no setting of the caller's session changes what a pattern allows
+SET standard_conforming_strings = off;
+SELECT auth.check_redirect('https://example.com/auth/callback');
+SELECT auth.check_redirect('https://exampleXcom/auth/callback');
+RESET standard_conforming_strings;
+
 DELETE FROM auth.events;
 DELETE FROM auth.users;
 DELETE FROM auth.redirect_urls;

@@ -111,6 +111,12 @@ UNION ALL
 	SELECT 'C6: an owner''s function that goes by current_user', p.oid::regprocedure::text
 	FROM our_functions AS p WHERE p.prosecdef AND p.prosrc ~* '\mcurrent_user\M'
 UNION ALL
+	-- a backslash outside of E'' depends on the caller's standard_conforming_strings
+	SELECT 'S4.7: a function that reads differently in another session', p.oid::regprocedure::text
+	FROM our_functions AS p JOIN pg_language AS l ON l.oid = p.prolang
+	WHERE l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
+		AND regexp_replace(p.prosrc, '\mE''([^'']|'''')*''', '', 'g') LIKE '%\\%'
+UNION ALL
 	SELECT 'S6.5: a type that pg_upgrade refuses', format('%s.%s', a.attrelid::regclass, a.attname)
 	FROM our_columns AS a WHERE a.atttypid IN ('regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype,
 		'regoperator'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype, 'regcollation'::regtype,
@@ -146,7 +152,7 @@ CREATE MATERIALIZED VIEW regress_faulty.mirror AS SELECT * FROM regress_faulty.c
 GRANT SELECT, INSERT, UPDATE, TRUNCATE ON ALL TABLES IN SCHEMA regress_faulty TO authenticated;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA regress_faulty TO anon;
 GRANT SELECT ON regress_faulty.closed TO PUBLIC;
-CREATE FUNCTION regress_faulty.me() RETURNS name LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user';
+CREATE FUNCTION regress_faulty.me() RETURNS name LANGUAGE sql SECURITY DEFINER AS $$ SELECT current_user WHERE 'x' ~ '\w' $$;
 CREATE FUNCTION regress_faulty.inside(internal) RETURNS void LANGUAGE internal AS 'pg_backend_pid';
 SELECT * FROM faults ORDER BY fault COLLATE "C", what COLLATE "C";
 -- no rule was left out
