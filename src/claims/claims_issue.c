@@ -24,7 +24,9 @@
 #include "utils/timestamp.h"
 
 static const SecretsKey *signing_key(const SecretsRing *ring);
-static char *complete_claims(const char *json, size_t length);
+static char *complete_claims(Jsonb *claims);
+static bool has_member(Jsonb *claims, const char *name);
+static char *quote_json(const char *text);
 static void add_member(StringInfo buffer, const char *name, const char *value);
 static int64 token_life(void);
 static void append_base64url(StringInfo buffer, const void *bytes, size_t size);
@@ -49,15 +51,23 @@ plinth_sql_claims_jwt_sign(PG_FUNCTION_ARGS)
 	const SecretsKey *key;
 	StringInfoData header;
 	StringInfoData token;
+	JsonSlice object;
 	char *claims;
 
 	if (!JB_ROOT_IS_OBJECT(argument))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("cannot sign claims that are not an object")));
 
-	claims = JsonbToCString(NULL, &argument->root, VARSIZE(argument));
-	claims = complete_claims(claims, strlen(claims));
-	claims = pg_server_to_any(claims, strlen(claims), PG_UTF8);
+	claims = complete_claims(argument);
+	claims = pg_server_to_any(claims, (int) strlen(claims), PG_UTF8);
+	if (!plinth_json_check(claims, strlen(claims), false, NULL, &object))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("cannot sign claims that no token may have"),
+			 errdetail(
+				 "They nest more than %d deep, or have a number beyond the limits.",
+				 JSON_SCAN_DEPTH)));
 
 	/* nothing below reads the keyring anew, so that key stays good */
 	key = signing_key(plinth_secrets_ring());
@@ -108,53 +118,52 @@ signing_key(const SecretsRing *ring)
 }
 
 /*
- * Add what a token needs to an object, given as the server writes one.
+ * The text of an object of claims, with what it lacks of a token's.
  */
 static char *
-complete_claims(const char *json, size_t length)
+complete_claims(Jsonb *claims)
 {
 	int64 now = (int64) floor((double) GetCurrentTimestamp() / USECS_PER_SEC) +
 				(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	StringInfoData buffer;
-	JsonSlice object;
-	JsonSlice value;
-
-	if (!plinth_json_check(json, length, false, NULL, &object))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("cannot sign claims that no token may have"),
-			 errdetail(
-				 "They nest more than %d deep, or have a number beyond the limits.",
-				 JSON_SCAN_DEPTH)));
 
 	initStringInfo(&buffer);
-	appendBinaryStringInfo(&buffer, json, length - 1); /* without the brace */
-	if (!plinth_json_member(&object, "iat", &value))
+	JsonbToCString(&buffer, &claims->root, VARSIZE(claims));
+	buffer.data[--buffer.len] = '\0'; /* the closing brace */
+
+	if (!has_member(claims, "iat"))
 		add_member(&buffer, "iat", psprintf(INT64_FORMAT, now));
-	if (!plinth_json_member(&object, "exp", &value))
+	if (!has_member(claims, "exp"))
 		add_member(&buffer, "exp", psprintf(INT64_FORMAT, now + token_life()));
-	if (plinth_claims_jwt_issuer[0] != '\0' &&
-		!plinth_json_member(&object, "iss", &value))
-	{
-		StringInfoData text;
-
-		initStringInfo(&text);
-		escape_json(&text, plinth_claims_jwt_issuer);
-		add_member(&buffer, "iss", text.data);
-	}
-	if (plinth_claims_jwt_audience[0] != '\0' &&
-		!plinth_json_member(&object, "aud", &value))
-	{
-		StringInfoData text;
-
-		initStringInfo(&text);
-		escape_json(&text, plinth_claims_jwt_audience);
-		add_member(&buffer, "aud", text.data);
-	}
+	if (plinth_claims_jwt_issuer[0] != '\0' && !has_member(claims, "iss"))
+		add_member(&buffer, "iss", quote_json(plinth_claims_jwt_issuer));
+	if (plinth_claims_jwt_audience[0] != '\0' && !has_member(claims, "aud"))
+		add_member(&buffer, "aud", quote_json(plinth_claims_jwt_audience));
 	appendStringInfoChar(&buffer, '}');
 
 	return buffer.data;
+}
+
+static bool
+has_member(Jsonb *claims, const char *name)
+{
+	JsonbValue key = {
+		.type = jbvString,
+		.val.string = {.len = (int) strlen(name), .val = unconstify(char *, name)},
+	};
+
+	return findJsonbValueFromContainer(&claims->root, JB_FOBJECT, &key) != NULL;
+}
+
+static char *
+quote_json(const char *text)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	escape_json(&quoted, text);
+
+	return quoted.data;
 }
 
 static void

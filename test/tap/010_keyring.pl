@@ -81,6 +81,19 @@ $primary->restart;
 is($primary->safe_psql('postgres', sign_in($token)), $signed_in, 'it is good after a restart');
 is(slurp_file($file), $content, 'the keyring is the same after a restart');
 
+# In a database of another encoding claims beyond ASCII are none, and what we
+# sign is UTF-8 all the same.
+$primary->safe_psql('postgres', "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+is( $primary->safe_psql('latin', qq(SET client_min_messages = warning; CREATE EXTENSION plinth CASCADE;
+		SET request.jwt.claims = '{"sub":"$user","email":"ann"}'; SELECT plinth.auth_uid(), plinth.auth_jwt() ->> 'email';
+		SET request.jwt.claims = '{"sub":"$user","email":"\\u00e9"}'; SELECT plinth.auth_uid() IS NULL, plinth.auth_jwt() IS NULL;
+		SET request.jwt.claims = '{"sub":"$user","email":"\\u20ac"}'; SELECT plinth.auth_uid() IS NULL, plinth.auth_jwt() IS NULL)),
+	"$user|ann\nt|t\nt|t", 'claims in LATIN1');
+my $latin = $primary->safe_psql('latin', qq(SELECT plinth.jwt_sign(jsonb_build_object('name', chr(233)) || '{$claims}')));
+is($primary->safe_psql('postgres', "SELECT plinth.jwt_verify('$latin') ->> 'name' = chr(233)"), 't', 'a token signed in LATIN1 is UTF-8');
+like($primary->safe_psql('latin', "SELECT plinth.jwt_verify('$token') ->> 'role'"), qr/authenticated/, 'an ASCII token is good in LATIN1');
+$primary->safe_psql('postgres', 'DROP DATABASE latin WITH (FORCE)');
+
 # A session that has its keys loaded takes changes up.
 my $session = $primary->background_psql('postgres', on_error_stop => 0);
 my $good = "DO \$\$ BEGIN PERFORM plinth.jwt_verify('$token'); PERFORM set_config('test.answer', 'good', false);"
