@@ -256,13 +256,27 @@ is($source->safe_psql('app', 'SELECT DISTINCT era FROM plinth.installed_modules'
 	'the original keeps its era');
 ok(workers_running($source, 'app'), 'and its workers');
 
+# DROP EXTENSION takes nobody's rows along (the column that a plinth function
+# generates is dropped first: it would go).
+$target->safe_psql('custom', 'ALTER TABLE public.notes DROP COLUMN level');
+my ($code, $out, $err) = $target->psql('custom', 'DROP EXTENSION plinth');
+like($err, qr/other objects depend on it/, 'DROP EXTENSION is refused while modules use it');
+my $without_ours = sub { join "\n", grep { !/^plinth\./ } split /\n/, contents($target, 'custom') };
+my $before = $without_ours->();
+$target->safe_psql('custom', 'DROP EXTENSION plinth CASCADE');
+is(difference($without_ours->(), $before), '', 'after DROP EXTENSION CASCADE every row is still there');
+is($target->safe_psql('custom', 'SET ROLE authenticated; SELECT count(*) FROM public.notes'), '0',
+	'and none is shown to those whose policies are gone');
+ok(wait_for($target, 'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'custom' AND backend_type LIKE 'plinth%'}),
+	'the workers have ended');
+
 # Without the library preloaded a restore works too; workers come with it.
 $target->safe_psql('postgres', 'CREATE DATABASE bare');
 $target->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
 $target->restart;
 $target->command_ok($restore{parallel}->($target->connstr('bare')), 'restored where nothing is preloaded');
 is(difference(contents($target, 'bare'), $rows), '', 'with equal rows');
-my ($code, $out, $err) = $target->psql('bare', "SELECT ok FROM plinth.preflight() WHERE requirement = 'shared_preload_libraries'");
+($code, $out, $err) = $target->psql('bare', "SELECT ok FROM plinth.preflight() WHERE requirement = 'shared_preload_libraries'");
 is($out, 'f', 'preflight says that it is not preloaded');
 
 $source->stop;
