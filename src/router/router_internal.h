@@ -8,6 +8,8 @@
 #ifndef PLINTH_ROUTER_INTERNAL_H
 #define PLINTH_ROUTER_INTERNAL_H
 
+#include "utils/relcache.h"
+
 #include "router/router.h"
 
 #define ROUTER_ROUTE_MAX_COLUMNS 8 /* columns of one route's OR */
@@ -40,6 +42,18 @@ typedef struct RouterProblem
  */
 extern bool plinth_router_compile(Oid relid, Oid role, bool explain,
 								  RouterRoute *route, RouterProblem *problem);
+
+/* router_relation.c: all of a route that does not depend on policies. */
+extern bool plinth_router_read_relation(Relation rel, Oid role,
+										RouterRoute *route,
+										RouterProblem *problem);
+
+/* Fill in a problem; always false. */
+extern bool plinth_router_refuse(RouterProblem *problem, int sqlerrcode,
+								 char *message, char *detail, char *hint);
+
+/* The quoted name of a table with its schema. */
+extern char *plinth_router_table_name(Relation rel);
 
 typedef enum RouterEntry
 {
@@ -91,8 +105,5 @@ extern void plinth_router_mark_gap(void);
  */
 extern RouterSubscription *plinth_router_changed(uint64 *generation, int *count,
 												 bool *all);
-
-/* Forget the index of an earlier attachment; router_match.c. */
-extern void plinth_router_reset_index(void);
 
 #endif /* PLINTH_ROUTER_INTERNAL_H */
