@@ -61,6 +61,13 @@ extern void plinth_delivery_slot_counts(const RouterSubscription *sub,
 										int64 *delivered, int64 *dropped,
 										int64 *queue_bytes);
 
+extern int64 plinth_delivery_ring_used(void);
+
+/* delivery_stat.c */
+extern void plinth_delivery_stat_request(void);
+extern void plinth_delivery_stat_startup(void);
+extern void plinth_delivery_count(int64 dropped, int64 gaps);
+
 /* One more delivery, that long after the commit. */
 extern void plinth_delivery_note(TimestampTz commit_time, int64 readers);
 

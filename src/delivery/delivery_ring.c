@@ -16,7 +16,7 @@
  * counts gaps; here they are applied when a subscription is next written to
  * or read, with the same result.
  *
- * Locking: delivery->lock guards the ring, the slots and the counters.
+ * Locking: delivery->lock guards the ring and the slots.
  * Writers hold it for one frame and those that it pushes out; readers share
  * it for one buffer's worth of copying.  No error is raised meanwhile.
  *
@@ -27,11 +27,8 @@
 #include "delivery/delivery.h"
 #include "delivery/delivery_internal.h"
 
-#include <math.h>
-
 #include "base/settings.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -49,9 +46,6 @@
 
 /* What a reader copies under one hold of the lock, unless one is larger. */
 #define DELIVERY_COPY_BYTES (256 * 1024)
-
-/* Latencies are counted by powers of the square root of two microseconds. */
-#define DELIVERY_BUCKETS 64
 
 typedef struct DeliveryFrame
 {
@@ -112,22 +106,12 @@ typedef struct DeliveryReading
 	Size used;
 } DeliveryReading;
 
-typedef struct DeliveryDatabase
-{
-	Oid database; /* InvalidOid in a free entry */
-	int64 deliveries;
-	int64 dropped;
-	int64 gaps;
-	int64 latencies[DELIVERY_BUCKETS];
-} DeliveryDatabase;
-
 typedef struct DeliveryShared
 {
 	LWLock *lock;
 	uint64 size; /* of the ring in bytes */
 	uint64 head; /* position of the next frame */
 	uint64 tail; /* position of the oldest */
-	int ndatabases;
 } DeliveryShared;
 
 int plinth_delivery_ring_kb = 64 * 1024;
@@ -136,7 +120,6 @@ int plinth_delivery_event_kb = 1024;
 /* Links to shared memory; NULL when the library was not preloaded. */
 static DeliveryShared *delivery = NULL;
 static DeliverySlot *delivery_slots = NULL;
-static DeliveryDatabase *delivery_databases = NULL;
 static char *ring = NULL;
 
 static Size ring_size(void);
@@ -152,9 +135,6 @@ static void append_entry(DeliverySlot *slot, uint64 position, uint32 number);
 static void cut(DeliverySlot *slot);
 static Size copy_some(DeliveryReading *reading);
 static void note_read(const DeliveryReading *reading, int64 after_seq);
-static DeliveryDatabase *find_database(Oid dboid, bool make);
-static int latency_bucket(int64 us);
-static double latency_percentile(const DeliveryDatabase *database, double share);
 
 /*
  * Define delivery's settings.  Called once, from _PG_init().
@@ -187,10 +167,9 @@ plinth_delivery_shmem_request(void)
 	size = add_size(size, ring_size());
 	size = add_size(
 		size, mul_size(plinth_router_max_subscriptions, sizeof(DeliverySlot)));
-	size =
-		add_size(size, mul_size(max_worker_processes, sizeof(DeliveryDatabase)));
 	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche(DELIVERY_TRANCHE, 1);
+	plinth_delivery_stat_request();
 }
 
 /*
@@ -201,8 +180,6 @@ plinth_delivery_shmem_startup(void)
 {
 	Size slots_size =
 		mul_size(plinth_router_max_subscriptions, sizeof(DeliverySlot));
-	Size databases_size =
-		mul_size(max_worker_processes, sizeof(DeliveryDatabase));
 	bool found;
 
 	delivery = ShmemInitStruct(DELIVERY_TRANCHE, sizeof(DeliveryShared), &found);
@@ -213,16 +190,12 @@ plinth_delivery_shmem_startup(void)
 
 		/* One turn ahead, so that no frame is at position 0. */
 		delivery->head = delivery->tail = delivery->size;
-		delivery->ndatabases = max_worker_processes;
 	}
 	ring = ShmemInitStruct("plinth delivery ring", ring_size(), &found);
 	delivery_slots = ShmemInitStruct("plinth delivery slots", slots_size, &found);
 	if (!found)
 		memset(delivery_slots, 0, slots_size);
-	delivery_databases =
-		ShmemInitStruct("plinth delivery databases", databases_size, &found);
-	if (!found)
-		memset(delivery_databases, 0, databases_size);
+	plinth_delivery_stat_startup();
 }
 
 /*
@@ -257,16 +230,13 @@ int64
 plinth_delivery_gap_seq(const RouterSubscription *sub)
 {
 	DeliverySlot *slot = &delivery_slots[sub->slot];
-	DeliveryDatabase *database;
 	int64 seq;
 
 	LWLockAcquire(delivery->lock, LW_EXCLUSIVE);
 	synchronize(slot, sub->id, sub->gaps);
 	seq = slot->gap_seq;
-	database = find_database(MyDatabaseId, true);
-	if (database != NULL)
-		database->gaps++;
 	LWLockRelease(delivery->lock);
+	plinth_delivery_count(0, 1);
 
 	return seq;
 }
@@ -322,53 +292,18 @@ plinth_delivery_slot_counts(const RouterSubscription *sub, int64 *delivered,
 }
 
 /*
- * Count a message's deliveries and the time that they took.
+ * Bytes of the ring in use.
  */
-void
-plinth_delivery_note(TimestampTz commit_time, int64 readers)
+int64
+plinth_delivery_ring_used(void)
 {
-	int bucket = latency_bucket(GetCurrentTimestamp() - commit_time);
-	DeliveryDatabase *database;
-
-	LWLockAcquire(delivery->lock, LW_EXCLUSIVE);
-	database = find_database(MyDatabaseId, true);
-	if (database != NULL)
-	{
-		database->deliveries += readers;
-		database->latencies[bucket] += readers;
-	}
-	LWLockRelease(delivery->lock);
-}
-
-/*
- * What was done for a database since the server started.
- */
-void
-plinth_delivery_counters(Oid dboid, DeliveryCounters *counters)
-{
-	DeliveryDatabase copy = {0};
-	DeliveryDatabase *database;
-
-	memset(counters, 0, sizeof(*counters));
-	if (delivery == NULL)
-	{
-		counters->latency_p50 = counters->latency_p95 = NAN;
-		return;
-	}
+	int64 used;
 
 	LWLockAcquire(delivery->lock, LW_SHARED);
-	database = find_database(dboid, false);
-	if (database != NULL)
-		copy = *database;
-	counters->ring_used = delivery->head - delivery->tail;
+	used = delivery->head - delivery->tail;
 	LWLockRelease(delivery->lock);
 
-	counters->deliveries = copy.deliveries;
-	counters->dropped = copy.dropped;
-	counters->gaps = copy.gaps;
-	counters->subscriptions = plinth_router_count(dboid);
-	counters->latency_p50 = latency_percentile(&copy, 0.50);
-	counters->latency_p95 = latency_percentile(&copy, 0.95);
+	return used;
 }
 
 /*
@@ -443,7 +378,6 @@ put_frame(const DeliveryMessage *message, const RouterReader *readers,
 	Size head = MAXALIGN(sizeof(DeliveryFrame));
 	Size share = delivery->size / DELIVERY_MAX_SHARE;
 	int count = Min(nreaders, DELIVERY_MAX_READERS);
-	DeliveryDatabase *database;
 	DeliveryFrame *frame;
 	DeliveryEntry *entries;
 	uint64 position;
@@ -466,15 +400,10 @@ put_frame(const DeliveryMessage *message, const RouterReader *readers,
 		if (!fits)
 			cut(slot);
 	}
-	database = find_database(MyDatabaseId, true);
 	if (!fits)
 	{
-		if (database != NULL)
-		{
-			database->dropped += count;
-			database->gaps += count;
-		}
 		LWLockRelease(delivery->lock);
+		plinth_delivery_count(count, count);
 		return -count;
 	}
 
@@ -665,7 +594,7 @@ static void
 note_read(const DeliveryReading *reading, int64 after_seq)
 {
 	DeliverySlot *slot = &delivery_slots[reading->sub->slot];
-	DeliveryDatabase *database;
+	int64 missed = 0;
 
 	if (reading->count == 0 && reading->lost_upto == 0)
 		return;
@@ -681,76 +610,12 @@ note_read(const DeliveryReading *reading, int64 after_seq)
 		}
 		if (reading->lost_upto > slot->dropped_upto)
 		{
-			int64 missed =
-				reading->lost_upto - Max(slot->dropped_upto, after_seq);
-
+			missed = reading->lost_upto - Max(slot->dropped_upto, after_seq);
 			slot->dropped += missed;
-			database = find_database(MyDatabaseId, true);
-			if (database != NULL)
-				database->dropped += missed;
 		}
 		slot->dropped_upto = Max(slot->dropped_upto, reading->after);
 	}
 	LWLockRelease(delivery->lock);
-}
-
-/*
- * The counters of a database, or NULL when there is no entry for it.  The
- * caller holds the lock, exclusively to make one.
- */
-static DeliveryDatabase *
-find_database(Oid dboid, bool make)
-{
-	DeliveryDatabase *unused = NULL;
-
-	for (int i = 0; i < delivery->ndatabases; i++)
-	{
-		if (delivery_databases[i].database == dboid)
-			return &delivery_databases[i];
-		if (unused == NULL && delivery_databases[i].database == InvalidOid)
-			unused = &delivery_databases[i];
-	}
-	if (!make || unused == NULL)
-		return NULL;
-	unused->database = dboid;
-	return unused;
-}
-
-/*
- * The bucket of a latency in microseconds: two for each power of two.
- */
-static int
-latency_bucket(int64 us)
-{
-	int bucket;
-
-	if (us < 1)
-		return 0;
-	bucket = 2 * pg_leftmost_one_pos64(us);
-	if ((double) us >= ldexp(M_SQRT2, bucket / 2))
-		bucket++;
-	return Min(bucket, DELIVERY_BUCKETS - 1);
-}
-
-/*
- * The latency in milliseconds that a share of the deliveries kept to, as the
- * upper end of its bucket; NaN when there were none.
- */
-static double
-latency_percentile(const DeliveryDatabase *database, double share)
-{
-	int64 total = 0;
-	int64 seen = 0;
-
-	for (int i = 0; i < DELIVERY_BUCKETS; i++)
-		total += database->latencies[i];
-	if (total == 0)
-		return NAN;
-	for (int i = 0; i < DELIVERY_BUCKETS; i++)
-	{
-		seen += database->latencies[i];
-		if (seen >= share * total)
-			return pow(2.0, (i + 1) / 2.0) / 1000.0;
-	}
-	return NAN;
+	if (missed > 0)
+		plinth_delivery_count(missed, 0);
 }
