@@ -73,7 +73,7 @@ plinth_sql_module_install(PG_FUNCTION_ARGS)
 	ModuleOwner owner;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("module name must not be null")));
 	begin_change("plinth.install()");
 	module = find_available(text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -110,7 +110,7 @@ plinth_sql_module_upgrade(PG_FUNCTION_ARGS)
 	ModuleOwner owner;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("module name must not be null")));
 	begin_change("plinth.upgrade()");
 	module = find_available(text_to_cstring(PG_GETARG_TEXT_PP(0)));

@@ -73,6 +73,26 @@ for my $command (
 is($pids_of->('three'), $before, 'and the workers were not disturbed');
 ok($before =~ /^\d+ \d+$/, 'both of them');
 
+# --- by somebody who may, and is no superuser
+$node->safe_psql('postgres', 'ALTER DATABASE three IS_TEMPLATE true');
+$node->safe_psql('postgres', 'CREATE DATABASE five TEMPLATE three', extra_params => [ '-U', 'stranger' ]);
+ok(workers_running($node, 'five'), "a stranger's copy of a template has workers");
+$node->safe_psql('postgres', 'DROP DATABASE five', extra_params => [ '-U', 'stranger' ]);
+ok(workers_running($node, 'three'), 'and so has the template');
+$node->safe_psql('postgres', 'ALTER DATABASE three IS_TEMPLATE false');
+
+# --- the launcher itself
+my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'plinth launcher'};
+my $launcher_pid = $node->safe_psql('postgres', $launcher);
+$before = $pids_of->('three');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($launcher_pid)");
+ok(wait_for($node, 'postgres', "SELECT ($launcher AND pid <> $launcher_pid) IS NOT NULL"),
+	'a launcher that was terminated comes back');
+$node->safe_psql('postgres', 'CREATE DATABASE five TEMPLATE one');
+ok(workers_running($node, 'five'), 'it finds a new database');
+is($pids_of->('three'), $before, 'and leaves running workers alone');
+$node->safe_psql('postgres', 'DROP DATABASE five');
+
 # --- dropped
 $begin = time;
 $node->safe_psql('postgres', 'DROP DATABASE three');
@@ -183,6 +203,21 @@ $node->safe_psql('postgres', 'CREATE DATABASE kept');
 $node->safe_psql('kept', 'CREATE EXTENSION plinth CASCADE; CREATE PUBLICATION plinth_realtime; DROP EXTENSION plinth');
 is($node->safe_psql('kept', 'SELECT count(*) FROM pg_publication'), '1',
 	"somebody else's publication stays");
+
+# --- a schema that somebody else has prepared
+$node->safe_psql('postgres', 'CREATE DATABASE prepared');
+for my $schema ('CREATE SCHEMA plinth AUTHORIZATION stranger',
+	'CREATE SCHEMA plinth; GRANT CREATE ON SCHEMA plinth TO stranger',
+	'CREATE SCHEMA plinth; CREATE TABLE plinth.bait ()',
+	'CREATE SCHEMA plinth; CREATE FUNCTION plinth.bait() RETURNS int RETURN 1')
+{
+	($code, $out, $err) = $node->psql('prepared',
+		"$schema; SET client_min_messages = warning; CREATE EXTENSION plinth CASCADE");
+	like($err, qr/schema "plinth" exists and cannot be used/, "refused: $schema");
+	$node->safe_psql('prepared', 'DROP SCHEMA plinth CASCADE');
+}
+$node->safe_psql('prepared', 'CREATE SCHEMA plinth; CREATE EXTENSION plinth CASCADE; DROP EXTENSION plinth; CREATE EXTENSION plinth');
+ok(workers_running($node, 'prepared'), 'an empty schema of a superuser is used');
 
 my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC|server process .* was terminated by signal (?!9)/, 'nothing else went wrong');
