@@ -41,6 +41,21 @@
 /* Setting of newer minor releases: plugins that may be used. */
 #define PLUGIN_SETTING "output_plugin_libraries"
 
+/*
+ * What a database or role may have set for its clients and must not disturb
+ * a process that waits for old transactions and looks at new ones.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+} session_settings[] = {
+	{"lock_timeout", "0"},
+	{"transaction_timeout", "0"}, /* from 17 on */
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+};
+
 DecoderReader *plinth_decoder_reader = NULL;
 
 static int read_page(XLogReaderState *state, XLogRecPtr page, int length,
@@ -280,12 +295,17 @@ read_page(XLogReaderState *state, XLogRecPtr page, int length,
 
 /*
  * Settings of this session: values are written in one form, whatever the
- * server's settings, and our plugin is allowed where that is asked.
+ * server's settings, limits meant for clients are off, and our plugin is
+ * allowed where that is asked.
  */
 static void
 set_session(void)
 {
 	plinth_text_form_session();
+	for (size_t i = 0; i < lengthof(session_settings); i++)
+		if (GetConfigOption(session_settings[i].name, true, false) != NULL)
+			SetConfigOption(session_settings[i].name, session_settings[i].value,
+							PGC_SUSET, PGC_S_OVERRIDE);
 
 	/* checked when a slot is made and when it is read */
 	if (GetConfigOption(PLUGIN_SETTING, true, false) != NULL)

@@ -78,6 +78,9 @@ my $worker_pid = sub {
 };
 
 $node->safe_psql('postgres', "CREATE DATABASE $db");
+$node->safe_psql('postgres', "ALTER DATABASE $db SET $_")
+  foreach ("lock_timeout = '10ms'", "default_transaction_isolation = 'serializable'",
+	"default_transaction_deferrable = on");
 sql(q{
 	CREATE EXTENSION plinth CASCADE;
 	SELECT plinth.install('realtime');
@@ -264,6 +267,24 @@ caught_up();
 is_deeply([ poll($sub, q{event, payload #>> '{new,id}'}) ],
 	[ 'gap|', 'INSERT|30' ], 'subscribers are told, and get what follows');
 is(sql(q{SELECT count(*) FROM pg_replication_slots}), '1', 'there is one slot still');
+
+# --- a worker starts while somebody writes
+sql(q{BEGIN; INSERT INTO item (id, body) VALUES (31, 'older than the slot'); PREPARE TRANSACTION 'old'});
+$pid = $worker_pid->();
+sql("SELECT pg_terminate_backend($pid)");
+ok( wait_for($node, $db, qq{SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'plinth stream' AND datname = '$db' AND pid <> $pid
+			AND wait_event_type = 'Lock'}),
+	'a new worker waits for the transactions that write');
+sql(q{COMMIT PREPARED 'old'});
+ok(streaming(), 'and no longer');
+sql(q{INSERT INTO item (id, body) VALUES (32, 'newer')});
+caught_up();
+is_deeply([ poll($sub, q{event, payload #>> '{new,id}'}) ],
+	[ 'gap|', 'INSERT|32' ], 'what is older than the slot is in the gap');
+is(sql(q{SELECT failures FROM plinth.stat_workers
+		WHERE worker = 'stream' AND database = current_database()}),
+	'0', 'and that is no failure');
 
 # --- the worker is killed: the server starts anew
 $pid = $worker_pid->();
