@@ -128,8 +128,8 @@ typedef struct LimiterTier
 #define LIMITER_TURNS (~(LIMITER_TURN - 1))
 
 /*
- * What a request reads, in one cache line (64 bytes). The label is apart, because only
- * views and the saved file need it.
+ * What a request reads, in one cache line of 64 bytes.  The label is apart,
+ * because only views and the saved file need it.
  */
 typedef struct LimiterSlot
 {
