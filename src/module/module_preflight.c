@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
@@ -63,6 +64,7 @@ static void check_plugin_setting(Finding *finding);
 static void check_identity(Finding *finding);
 static void check_pg_cron(Finding *finding);
 static void check_statements(Finding *finding);
+static bool is_preloaded(void);
 static const char *setting(const char *name);
 static bool list_has(const char *list, const char *name);
 static char *add_to_list(const char *name, const char *value);
@@ -115,14 +117,20 @@ plinth_sql_module_preflight(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static void
-check_preload(Finding *finding)
+static bool
+is_preloaded(void)
 {
 	const char *libraries = setting("shared_preload_libraries");
 
-	finding->ok = list_has(libraries, PLINTH_LIBRARY) ||
-				  list_has(libraries, "$libdir/" PLINTH_LIBRARY);
-	finding->found = pstrdup(libraries);
+	return list_has(libraries, PLINTH_LIBRARY) ||
+		   list_has(libraries, "$libdir/" PLINTH_LIBRARY);
+}
+
+static void
+check_preload(Finding *finding)
+{
+	finding->ok = is_preloaded();
+	finding->found = pstrdup(setting("shared_preload_libraries"));
 	if (!finding->ok)
 		finding->remedy = add_to_list("shared_preload_libraries", PLINTH_LIBRARY);
 }
@@ -217,6 +225,12 @@ check_workers(Finding *finding)
 {
 	char *missing;
 
+	if (RecoveryInProgress())
+	{
+		finding->ok = true;
+		finding->found = pstrdup("none on a standby");
+		return;
+	}
 	if (strcmp(setting("plinth.enabled"), "off") == 0)
 	{
 		finding->found = pstrdup("disabled");
@@ -248,7 +262,7 @@ check_workers(Finding *finding)
 		finding->remedy =
 			psprintf("ALTER SYSTEM SET max_worker_processes = %d" THEN_RESTART,
 					 max_worker_processes + 8);
-	else if (strcmp(finding->found, "none") == 0)
+	else if (!is_preloaded())
 		finding->remedy = add_to_list("shared_preload_libraries", PLINTH_LIBRARY);
 	else
 		finding->remedy =

@@ -29,7 +29,7 @@ typedef enum WorkerKind
 
 typedef enum WorkerState
 {
-	WORKER_STARTING,
+	WORKER_STARTING, /* or waits until it may try again */
 	WORKER_RUNNING,
 	WORKER_IDLE,  /* waits for something to do, or for plinth.enable() */
 	WORKER_PARKED /* no process: what it needs is missing, or it kept failing */

@@ -215,6 +215,7 @@ end_process(int code, Datum arg)
 
 	LWLockAcquire(plinth_worker_shared->lock, LW_EXCLUSIVE);
 	plinth_worker_mine->pid = 0;
+	plinth_worker_mine->state = WORKER_STARTING;
 	plinth_worker_mine->latch = NULL;
 	plinth_worker_mine->waiting = false;
 	if (plinth_worker_shared->launcher_latch != NULL)

@@ -166,6 +166,24 @@ $node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->restart;
 ok(workers_running($node, 'one'), 'with logical WAL both run');
 
+# --- no slot to be had: a failure that is shown, and mended without a restart
+$node->append_conf('postgresql.conf', 'max_replication_slots = 1');
+$node->safe_psql('one', 'SELECT plinth.disable()');
+$node->restart;
+$node->safe_psql('one', q{SELECT pg_create_physical_replication_slot('taken', true)});
+$node->safe_psql('one', 'SELECT plinth.enable()');
+ok(wait_for($node, 'one',
+		q{SELECT count(*) = 1 FROM plinth.stat_workers WHERE database = 'one' AND worker = 'stream'
+		  AND state = 'starting' AND pid IS NULL AND failures > 0 AND last_error LIKE '%slot%'}),
+	'without a slot the stream worker fails and says why');
+like($node->safe_psql('one', q{SELECT remedy FROM plinth.preflight() WHERE requirement = 'max_replication_slots'}),
+	qr/^ALTER SYSTEM SET max_replication_slots = 11/, 'preflight has the remedy');
+$node->safe_psql('one', q{SELECT pg_drop_replication_slot('taken')});
+ok(workers_running($node, 'one'), 'it comes back by itself when there is one');
+$node->append_conf('postgresql.conf', 'max_replication_slots = 10');
+$node->restart;
+ok(workers_running($node, 'one'), 'workers before a shutdown');
+
 # --- fast shutdown
 $begin = time;
 $node->stop('fast');

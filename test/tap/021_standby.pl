@@ -34,6 +34,8 @@ is($standby->safe_psql('app',
 	$user, 'claims work');
 is($standby->safe_psql('app', q{SELECT ok FROM plinth.preflight() WHERE requirement = 'identity'}),
 	't', 'it is the same database');
+is($standby->safe_psql('app', q{SELECT string_agg(requirement, ', ') FROM plinth.preflight() WHERE NOT ok}), '',
+	'and nothing is missing there');
 for my $call (q{plinth.install('social', 'lab')}, q{plinth.upgrade('auth')}, 'plinth.enable()', 'plinth.disable()')
 {
 	my ($code, $out, $err) = $standby->psql('app', "\\set VERBOSITY sqlstate\nSELECT $call");
