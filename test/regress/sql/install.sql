@@ -74,6 +74,17 @@ SELECT schema FROM plinth.modules() WHERE module = 'social' ORDER BY schema COLL
 SELECT plinth.upgrade('social', 'regress_lab') = available AS upgraded
 FROM plinth.modules() WHERE module = 'social' AND schema = 'social';
 
+-- from a version that no steps lead from, and on a prerequisite that is behind
+\set VERBOSITY sqlstate
+BEGIN;
+UPDATE plinth.installed_modules SET version = '0.0.1' WHERE module = 'profiles';
+SAVEPOINT upgrade;
+SELECT plinth.upgrade('profiles');
+ROLLBACK TO upgrade;
+SELECT plinth.install('social', 'regress_other');
+ROLLBACK;
+\set VERBOSITY default
+
 -- refused: not a module, not under that name, not a name
 \set VERBOSITY sqlstate
 SELECT plinth.install('nonsense');
