@@ -41,10 +41,10 @@ typedef struct DecoderPosition
 } DecoderPosition;
 
 /*
- * What this server lacks that decoding needs, as a message and its hint, or
- * NULL.  To be asked before opening.
+ * What this server lacks that decoding needs, or NULL.  To be asked before
+ * opening.
  */
-extern const char *plinth_decoder_missing(const char **hint);
+extern const char *plinth_decoder_missing(void);
 
 /* Name of the slot of a database; name has NAMEDATALEN bytes. */
 extern void plinth_decoder_slot_name(Oid database, char *name);

@@ -66,11 +66,10 @@ static void count_in_horizons(void);
 static void log_snapshot(DecoderReader *reader);
 
 const char *
-plinth_decoder_missing(const char **hint)
+plinth_decoder_missing(void)
 {
 	bool slot_free = false;
 
-	*hint = PLINTH_PREFLIGHT_HINT;
 	if (RecoveryInProgress())
 		return "the server is a standby";
 	if (wal_level < WAL_LEVEL_LOGICAL)

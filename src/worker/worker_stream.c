@@ -80,8 +80,7 @@ stream_loop(void)
 {
 	StreamBatch *batch =
 		MemoryContextAllocZero(TopMemoryContext, sizeof(StreamBatch));
-	const char *hint;
-	const char *missing = plinth_decoder_missing(&hint);
+	const char *missing = plinth_decoder_missing();
 	DecoderReader *reader;
 	TimestampTz tick_at = 0;
 
