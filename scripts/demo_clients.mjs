@@ -87,9 +87,6 @@ await step('sign up, confirm, sign in', async () => {
     const [{ sign_up: answer }] = await request(visitor, anon, (q) =>
       q('SELECT auth.sign_up($1, $2)', [user.email, user.password]));
     show(answer);
-    const early = await refusal(request(visitor, anon, (q) =>
-      q('SELECT auth.sign_in_with_password($1, $2)', [user.email, user.password])));
-    expect(early.code === '28000', `an unconfirmed account signed in: ${early.code}`);
     const [{ link }] = await request(backend, service, (q) =>
       q("SELECT auth.generate_link('confirmation', $1) AS link", [user.email]));
     await request(visitor, anon, (q) => q("SELECT auth.verify_otp('confirmation', $1)", [link.token]));
@@ -99,10 +96,13 @@ await step('sign up, confirm, sign in', async () => {
     user.id = session.user.id;
     show({ token_type: session.token_type, expires_in: session.expires_in, user: session.user.email });
   }
+  const early = await refusal(request(visitor, anon, (q) => q('SELECT auth.sign_in_with_password($1, $2)',
+    ['carol@example.com', 'there is no such account'])));
+  show(`no such account: ${early.code} ${early.message}`);
   const wrong = await refusal(request(visitor, anon, (q) =>
     q('SELECT auth.sign_in_with_password($1, $2)', [alice.email, 'not her password'])));
   show(`wrong password: ${wrong.code} ${wrong.message}`);
-  expect(wrong.code === '28000', 'a wrong password was not refused');
+  expect(wrong.code === '28000' && wrong.message === early.message, 'the two refusals can be told apart');
   const [{ refreshed }] = await request(visitor, anon, (q) =>
     q('SELECT auth.refresh_session($1) AS refreshed', [alice.session.refresh_token]));
   expect(refreshed.access_token && refreshed.refresh_token !== alice.session.refresh_token, 'no new tokens');
