@@ -14,11 +14,7 @@ CREATE FUNCTION @schema@.sign_up(email text, password text, metadata jsonb DEFAU
 		PERFORM @schema@.limit_attempts(sign_up.email);
 		PERFORM @schema@.check_redirect(sign_up.redirect_to);
 		PERFORM plinth.auth_password_check(sign_up.password);
-		IF sign_up.email IS NULL OR char_length(sign_up.email) > 320
-			OR sign_up.email !~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+$'
-		THEN
-			RAISE EXCEPTION 'invalid e-mail address' USING ERRCODE = 'invalid_parameter_value';
-		END IF;
+		PERFORM @schema@.check_email(sign_up.email);
 		IF jsonb_typeof(sign_up.metadata) IS DISTINCT FROM 'object'
 			OR octet_length(sign_up.metadata::text) > 4096
 		THEN
@@ -130,90 +126,6 @@ CREATE FUNCTION @schema@.refresh_session(refresh_token text) RETURNS jsonb
 	$$;
 COMMENT ON FUNCTION @schema@.refresh_session(text) IS
 'exchanges a refresh token, once, for a new access and refresh token of its session (RFC 6749 section 6, rotation as RFC 9700 section 4.14.2); errors: 28000 the token is unknown, used or expired, its session has ended, or its user is banned; PT429 too many attempts; 40001 lost to another use of the token at a stricter isolation level';
-
-CREATE FUNCTION @schema@.generate_link(kind text, email text, redirect_to text DEFAULT NULL) RETURNS jsonb
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $$
-	#variable_conflict use_column
-	DECLARE
-		account		@schema@.users;
-		token		text := plinth.auth_new_token();
-		expires_at	timestamptz := clock_timestamp() + @schema@.ttl('confirmation_ttl');
-		link		text;
-	BEGIN
-		IF NOT plinth.is_service() THEN
-			RAISE EXCEPTION 'permission denied for function generate_link'
-				USING ERRCODE = 'insufficient_privilege';
-		END IF;
-		IF generate_link.kind IS DISTINCT FROM 'confirmation' THEN
-			RAISE EXCEPTION 'unrecognized kind of link "%"', generate_link.kind
-				USING ERRCODE = 'invalid_parameter_value',
-					  HINT = 'The kind there is: confirmation.';
-		END IF;
-		PERFORM @schema@.check_redirect(generate_link.redirect_to);
-
-		SELECT u.* INTO account FROM @schema@.users AS u
-		WHERE lower(u.email) = lower(generate_link.email);
-		IF NOT FOUND THEN
-			RAISE EXCEPTION 'no account has this address' USING ERRCODE = 'no_data_found';
-		END IF;
-		IF account.email_confirmed_at IS NOT NULL THEN
-			RAISE EXCEPTION 'the address is confirmed already'
-				USING ERRCODE = 'object_not_in_prerequisite_state';
-		END IF;
-
-		INSERT INTO @schema@.one_time_tokens (user_id, kind, token_hash, redirect_to, expires_at)
-		VALUES (account.id, generate_link.kind, @schema@.token_hash(token), generate_link.redirect_to, expires_at)
-		ON CONFLICT (user_id, kind) WHERE used_at IS NULL DO UPDATE
-		SET token_hash = excluded.token_hash, redirect_to = excluded.redirect_to,
-			created_at = excluded.created_at, expires_at = excluded.expires_at;
-
-		-- The query goes before the fragment.
-		link := regexp_replace(generate_link.redirect_to, '^([^#]*)',
-			E'\\1' || CASE WHEN generate_link.redirect_to ~ '^[^#]*[?]' THEN '&' ELSE '?' END
-			|| 'kind=' || generate_link.kind || '&token=' || token);
-		RETURN jsonb_build_object('token', token, 'link', link, 'expires_at', expires_at);
-	END
-	$$;
-COMMENT ON FUNCTION @schema@.generate_link(text, text, text) IS
-'a one-time token for the mail to an address, which replaces an unused one: {token, link, expires_at}; link = redirect_to with kind and token, or null without redirect_to; kind = confirmation; errors: 22023 another kind, or redirect_to not allowed; P0002 no account; 55000 confirmed already; 42501 caller is not the service';
-
-CREATE FUNCTION @schema@.verify_otp(kind text, token text) RETURNS jsonb
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	AS $$
-	#variable_conflict use_column
-	DECLARE
-		account_id	uuid;
-	BEGIN
-		PERFORM @schema@.limit_attempts(NULL);
-		IF verify_otp.kind IS DISTINCT FROM 'confirmation' THEN
-			RAISE EXCEPTION 'unrecognized kind of token "%"', verify_otp.kind
-				USING ERRCODE = 'invalid_parameter_value',
-					  HINT = 'The kind there is: confirmation.';
-		END IF;
-
-		UPDATE @schema@.one_time_tokens
-		SET used_at = clock_timestamp()
-		WHERE token_hash = @schema@.token_hash(verify_otp.token) AND kind = verify_otp.kind
-			AND used_at IS NULL AND expires_at > clock_timestamp()
-		RETURNING user_id INTO account_id;
-		IF FOUND THEN
-			UPDATE @schema@.users
-			SET email_confirmed_at = coalesce(email_confirmed_at, clock_timestamp())
-			WHERE id = account_id AND (banned_until IS NULL OR banned_until <= clock_timestamp());
-		END IF;
-		IF NOT FOUND THEN
-			RAISE EXCEPTION 'Invalid or expired token'
-				USING ERRCODE = 'invalid_authorization_specification';
-		END IF;
-
-		RETURN @schema@.open_session(account_id, 'otp');
-	END
-	$$;
-COMMENT ON FUNCTION @schema@.verify_otp(text, text) IS
-'takes a one-time token, once, and answers a new session; kind = confirmation confirms the address; errors: 22023 another kind; 28000 the token is unknown, used or expired, or its user is banned; PT429 too many attempts';
 
 CREATE FUNCTION @schema@.sign_out(scope text DEFAULT 'local') RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -20,11 +20,12 @@ GRANT EXECUTE ON FUNCTION @schema@.uid(), @schema@.jwt(), @schema@.role(), @sche
 
 -- before signing in
 GRANT EXECUTE ON FUNCTION @schema@.sign_up(text, text, jsonb, text), @schema@.sign_in_with_password(text, text),
-	@schema@.refresh_session(text), @schema@.verify_otp(text, text)
+	@schema@.refresh_session(text), @schema@.verify_otp(text, text), @schema@.reset_password_for_email(text, text)
 	TO anon;
 
 -- signed in
-GRANT EXECUTE ON FUNCTION @schema@.sign_out(text), @schema@.get_user(), @schema@.get_session(), @schema@.own_account()
+GRANT EXECUTE ON FUNCTION @schema@.sign_out(text), @schema@.get_user(), @schema@.get_session(), @schema@.own_account(),
+	@schema@.update_user(text, text, jsonb, text)
 	TO authenticated;
 
 -- the service

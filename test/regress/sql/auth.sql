@@ -80,7 +80,7 @@ SELECT auth.generate_link('confirmation', 'jane@example.com') ->> 'token' AS tok
 -- refused
 SELECT auth.generate_link('confirmation', 'nobody@example.com');
 SELECT auth.generate_link('confirmation', NULL);
-SELECT auth.generate_link('recovery', 'jane@example.com');
+SELECT auth.generate_link('invitation', 'jane@example.com');
 SELECT auth.generate_link(NULL, 'jane@example.com');
 SELECT auth.generate_link('confirmation', 'jane@example.com', redirect)
 FROM (VALUES ('https://example.com/auth/callback')) AS r (redirect);
@@ -109,6 +109,7 @@ SET ROLE anon;
 SELECT auth.verify_otp('confirmation', :'first_token');
 SELECT auth.verify_otp('confirmation', 'no such token');
 SELECT auth.verify_otp('confirmation', NULL);
+SELECT auth.verify_otp('invitation', :'token');
 SELECT auth.verify_otp('recovery', :'token');
 SELECT auth.verify_otp(NULL, :'token');
 SELECT auth.verify_otp('confirmation', :'token') AS session \gset
