@@ -42,7 +42,7 @@ SET request.jwt.claims = '{"s\u0075b":"00000000-0000-4000-8000-0000000000a1","em
 SELECT public.who(), plinth.auth_email(), plinth.auth_jwt() ->> 'email' = plinth.auth_email() AS same;
 
 -- what is no set of claims is no claims: never an error, never a user
-SELECT bad, set_config('request.jwt.claims', bad, false) IS NULL AS refused,
+SELECT replace(bad, E'\uFEFF', '(BOM)') AS bad, set_config('request.jwt.claims', bad, false) IS NULL AS refused,
 	plinth.auth_uid() IS NULL AND plinth.auth_jwt() IS NULL AS anonymous
 FROM unnest(ARRAY['', ' ', '{', '[]', 'null', '"x"', '1', '{"sub":}', '{"sub":"x"', '{} {}',
 	'{"sub":"00000000-0000-4000-8000-0000000000a1",}', '{''sub'':1}', '{"a":"\u0000"}', '{"a":"\ud800"}',

@@ -133,7 +133,15 @@ $$;
 UPDATE social.certifications SET is_revoked = true;
 \set VERBOSITY default
 UPDATE social.certifications SET evidence = '["seen"]', issued_at = issued_at, level = level WHERE level = 'expert' RETURNING evidence;
-DELETE FROM social.skills WHERE name = 'SQL';
+-- releases differ in how they say it
+DO $$
+BEGIN
+	DELETE FROM social.skills WHERE name = 'SQL';
+	RAISE NOTICE 'a skill with certificates was deleted';
+EXCEPTION WHEN restrict_violation OR foreign_key_violation THEN
+	RAISE NOTICE 'a skill with certificates stays';
+END;
+$$;
 
 -- numbers are unique and of one form, whoever writes them
 \set VERBOSITY terse
