@@ -25,10 +25,16 @@ GRANT EXECUTE ON FUNCTION @schema@.sign_up(text, text, jsonb, text), @schema@.si
 
 -- signed in
 GRANT EXECUTE ON FUNCTION @schema@.sign_out(text), @schema@.get_user(), @schema@.get_session(), @schema@.own_account(),
-	@schema@.update_user(text, text, jsonb, text)
+	@schema@.update_user(text, text, jsonb, text), @schema@.unlink_identity(uuid)
 	TO authenticated;
 
 -- the service
 GRANT EXECUTE ON FUNCTION @schema@.generate_link(text, text, text), @schema@.anon_key(interval), @schema@.purge_expired()
 	TO service_role;
 
+-- the service, and users whom the function finds to be administrators
+GRANT EXECUTE ON FUNCTION @schema@.admin_create_user(text, text, jsonb, boolean), @schema@.admin_get_user_by_id(uuid)
+	TO service_role;
+GRANT EXECUTE ON FUNCTION @schema@.admin_set_role(uuid, text), @schema@.admin_ban_user(uuid, timestamptz),
+	@schema@.admin_delete_user(uuid)
+	TO authenticated, service_role;
