@@ -55,6 +55,7 @@ GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_
 	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token(),
 	plinth.auth_client_address(), plinth.auth_user_agent()
 	TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.auth_pkce_verify(text, text) TO plinth_owner;
 
 -- audit: who owns tables may make its triggers; firing them needs no right
 GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row()

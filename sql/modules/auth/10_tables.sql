@@ -77,7 +77,7 @@ CREATE TABLE @schema@.sessions (
 	CONSTRAINT sessions_aal CHECK (aal IN ('aal1', 'aal2'))
 );
 COMMENT ON TABLE @schema@.sessions IS 'sign-ins; a session is the family of its refresh tokens';
-COMMENT ON COLUMN @schema@.sessions.amr IS 'how the user proved who they are (RFC 8176: pwd, otp)';
+COMMENT ON COLUMN @schema@.sessions.amr IS 'how the user proved who they are (RFC 8176: pwd, otp; and recovery, oauth)';
 COMMENT ON COLUMN @schema@.sessions.updated_at IS 'last use, for the idle limit';
 COMMENT ON COLUMN @schema@.sessions.not_after IS 'absolute limit';
 CREATE INDEX sessions_user_id_idx ON @schema@.sessions (user_id);

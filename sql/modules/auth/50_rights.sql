@@ -20,7 +20,8 @@ GRANT EXECUTE ON FUNCTION @schema@.uid(), @schema@.jwt(), @schema@.role(), @sche
 
 -- before signing in
 GRANT EXECUTE ON FUNCTION @schema@.sign_up(text, text, jsonb, text), @schema@.sign_in_with_password(text, text),
-	@schema@.refresh_session(text), @schema@.verify_otp(text, text), @schema@.reset_password_for_email(text, text)
+	@schema@.refresh_session(text), @schema@.verify_otp(text, text), @schema@.reset_password_for_email(text, text),
+	@schema@.sign_in_with_provider(text, text, text, jsonb), @schema@.exchange_code(text, text)
 	TO anon;
 
 -- signed in
@@ -33,7 +34,8 @@ GRANT EXECUTE ON FUNCTION @schema@.generate_link(text, text, text), @schema@.ano
 	TO service_role;
 
 -- the service, and users whom the function finds to be administrators
-GRANT EXECUTE ON FUNCTION @schema@.admin_create_user(text, text, jsonb, boolean), @schema@.admin_get_user_by_id(uuid)
+GRANT EXECUTE ON FUNCTION @schema@.admin_create_user(text, text, jsonb, boolean), @schema@.admin_get_user_by_id(uuid),
+	@schema@.complete_provider_sign_in(uuid, text, jsonb)
 	TO service_role;
 GRANT EXECUTE ON FUNCTION @schema@.admin_set_role(uuid, text), @schema@.admin_ban_user(uuid, timestamptz),
 	@schema@.admin_delete_user(uuid)

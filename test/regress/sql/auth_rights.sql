@@ -22,6 +22,8 @@ INSERT INTO auth.refresh_tokens (session_id, token_hash, expires_at)
 	SELECT id, sha256(id::text::bytea), now() + interval '1 day' FROM auth.users;
 INSERT INTO auth.one_time_tokens (user_id, kind, token_hash, expires_at)
 	SELECT id, 'confirmation', sha256(id::text::bytea), now() + interval '1 day' FROM auth.users;
+INSERT INTO auth.flow_states (provider, code_challenge, auth_code_hash, user_id, redirect_to, expires_at)
+	SELECT 'github', repeat('x', 43), sha256(id::text::bytea), id, 'https://example.com/', now() + interval '1 day' FROM auth.users;
 INSERT INTO auth.events (user_id, event)
 	SELECT id, 'SIGNED_IN' FROM auth.users;
 INSERT INTO auth.redirect_urls VALUES ('https://example.com/auth/callback');
@@ -80,6 +82,10 @@ FROM unnest(ARRAY[
 	'INSERT INTO auth.one_time_tokens (user_id, kind, token_hash, expires_at) VALUES (''00000000-0000-4000-8000-0000000000a1'', ''recovery'', ''x'', now())',
 	'UPDATE auth.one_time_tokens SET used_at = NULL',
 	'DELETE FROM auth.one_time_tokens',
+	'SELECT auth_code_hash FROM auth.flow_states',
+	'INSERT INTO auth.flow_states (provider, code_challenge, redirect_to, expires_at) VALUES (''github'', repeat(''x'', 43), ''x'', now())',
+	'UPDATE auth.flow_states SET used_at = NULL',
+	'DELETE FROM auth.flow_states',
 	'SELECT FROM auth.events',
 	'INSERT INTO auth.events (event) VALUES (''SIGNED_OUT'')',
 	'UPDATE auth.events SET event = ''SIGNED_OUT''',
@@ -102,6 +108,9 @@ FROM unnest(ARRAY[
 	'SELECT auth.refresh_session(NULL)',
 	'SELECT auth.verify_otp(NULL, NULL)',
 	'SELECT auth.reset_password_for_email(NULL)',
+	'SELECT auth.sign_in_with_provider(NULL, NULL, NULL)',
+	'SELECT auth.exchange_code(NULL, NULL)',
+	'SELECT auth.complete_provider_sign_in(NULL, NULL, NULL)',
 	'SELECT auth.update_user()',
 	'SELECT auth.unlink_identity(NULL)',
 	'SELECT auth.admin_create_user(NULL, NULL)',
@@ -122,6 +131,8 @@ FROM unnest(ARRAY[
 	'SELECT auth.link_ttl(''recovery'')',
 	'SELECT auth.check_email(NULL)',
 	'SELECT auth.caller_account()',
+	'SELECT auth.account_of_identity(NULL, NULL, NULL)',
+	'SELECT plinth.auth_pkce_verify(NULL, NULL)',
 	'SELECT auth.require_service(NULL)',
 	'SELECT auth.account_for_admin(NULL, NULL, false)',
 	'SELECT auth.end_sessions(NULL, NULL)',
