@@ -31,3 +31,23 @@ AS 'MODULE_PATHNAME', 'plinth_sql_secrets_key_import';
 COMMENT ON FUNCTION plinth.key_import(jsonb, text) IS
 'add the keys of a JWK set (RFC 7517, RFC 8037: oct with at least 32 bytes for HS256, OKP of curve Ed25519) to the keyring, to verify only; purpose token, audit or certificate; returns how many are new; superuser only; not undone by rollback; 22023 a key is not acceptable, 42710 its kid stands for another key, 55000 no keyring; call it where statements are not logged';
 
+CREATE FUNCTION plinth.key_create(purpose text, algorithm text DEFAULT NULL)
+RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_key_create';
+COMMENT ON FUNCTION plinth.key_create(text, text) IS
+'make a new active key of a purpose (token, seal, audit, certificate, url) and return its kid; the active one of its purpose and algorithm retires; algorithm by default Ed25519, XChaCha20-Poly1305 for seal, HMAC-SHA-256 for url; superuser only; not undone by rollback; 22023 no such purpose or algorithm, 55000 no keyring';
+
+CREATE FUNCTION plinth.key_set_state(kid text, state text)
+RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_key_set_state';
+COMMENT ON FUNCTION plinth.key_set_state(text, text) IS
+'retire a key (it verifies its tokens until they have expired, and opens for ever) or revoke it (refused at once), in every backend from its next use on; superuser only; not undone by rollback; 22023 no such key or state, 55000 the last active key of a purpose cannot retire, a revoked one neither, and a seal key under which a declared column of this database has values cannot be revoked';
+
+CREATE FUNCTION plinth.auth_jwks()
+RETURNS jsonb
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_auth_jwks';
+COMMENT ON FUNCTION plinth.auth_jwks() IS
+'public keys that verify tokens now, as a JWK set (RFC 7517, RFC 8037); symmetric keys are left out; behind auth.jwks(); 55000 no keyring';

@@ -61,9 +61,13 @@ GRANT EXECUTE ON FUNCTION plinth.auth_pkce_verify(text, text) TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row()
 	TO plinth_owner;
 
--- secrets; plinth.key_import: superusers only
-GRANT EXECUTE ON FUNCTION plinth.keys() TO service_role, pg_monitor;
+-- secrets; what changes the keyring is for superusers only
+GRANT EXECUTE ON FUNCTION plinth.keys(), plinth.keyring_problem() TO service_role, pg_monitor;
 GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.auth_jwks() TO anon, authenticated, service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.seal(bytea, text), plinth.unseal(bytea, text),
+	plinth.reseal(bytea, text), plinth.sealed_key_id(bytea) TO plinth_owner;
+GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.sealed_columns, plinth.key_checks TO plinth_owner;
 
 -- Room: worker
 GRANT SELECT ON plinth.stat_workers TO service_role, pg_monitor;

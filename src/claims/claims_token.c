@@ -23,7 +23,7 @@
 static TokenCause check_header(const JsonSlice *header, TokenParts *parts);
 static bool check_typ(const JsonSlice *header, const char *accepted);
 static const SecretsKey *choose_key(const TokenParts *parts,
-									const SecretsRing *ring);
+									const SecretsRing *ring, double now);
 static TokenCause check_times(const JsonSlice *claims, const TokenRules *rules);
 static bool check_issuer(const JsonSlice *claims, const char *issuer);
 static bool check_audience(const JsonSlice *claims, const char *audience);
@@ -105,7 +105,7 @@ plinth_claims_token_check(const char *token, size_t length,
 		return cause;
 	if (!check_typ(&parts.header, rules->typ))
 		return TOKEN_TYPE;
-	key = choose_key(&parts, ring);
+	key = choose_key(&parts, ring, rules->now);
 	if (key == NULL)
 		return TOKEN_KEY;
 	cause = plinth_claims_token_signature(&parts, key);
@@ -252,20 +252,23 @@ check_typ(const JsonSlice *header, const char *accepted)
 }
 
 /*
- * The key that the header names; without a name the active one of the
- * algorithm, if there is but one.
+ * The key that the header names, unless it has been retired for so long that
+ * its last token has expired; without a name the active one of the algorithm,
+ * if there is but one.
  */
 static const SecretsKey *
-choose_key(const TokenParts *parts, const SecretsRing *ring)
+choose_key(const TokenParts *parts, const SecretsRing *ring, double now)
 {
 	if (parts->has_kid)
 	{
 		char kid[KID_JSON_SIZE];
+		const SecretsKey *key;
 
 		if (parts->kid.length > sizeof(kid))
 			return NULL;
-		return plinth_secrets_find(ring, SECRETS_TOKEN, kid,
-								   plinth_json_text(&parts->kid, kid));
+		key = plinth_secrets_find(ring, SECRETS_TOKEN, kid,
+								  plinth_json_text(&parts->kid, kid));
+		return key != NULL && plinth_secrets_lapsed(key, now) ? NULL : key;
 	}
 
 	for (int i = 0; i < SECRETS_ALGORITHMS; i++)

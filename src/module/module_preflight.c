@@ -65,6 +65,7 @@ static void check_identity(Finding *finding);
 static void check_pg_cron(Finding *finding);
 static void check_statements(Finding *finding);
 static bool is_preloaded(void);
+static bool preloaded(void);
 static const char *setting(const char *name);
 static bool list_has(const char *list, const char *name);
 static char *add_to_list(const char *name, const char *value);
@@ -182,12 +183,14 @@ check_libsodium(Finding *finding)
 }
 
 /*
- * The key file is there, and nobody else reads it.
+ * The key file is there, nobody else reads it, and it has the keys that this
+ * database has used.
  */
 static void
 check_key_file(Finding *finding)
 {
 	const char *path = setting("plinth.keyring");
+	char *problem;
 	struct stat status;
 
 	if (stat(path, &status) != 0)
@@ -203,6 +206,17 @@ check_key_file(Finding *finding)
 	if (!finding->ok)
 		finding->remedy =
 			psprintf("-- in the data directory: chmod 600 %s", path);
+	if (!finding->ok || !preloaded())
+		return;
+
+	problem = query_text("SELECT plinth.keyring_problem()");
+	if (problem[0] == '\0')
+		return;
+	finding->ok = false;
+	finding->found = problem;
+	finding->remedy = psprintf("-- put the keyring back that belongs to the "
+							   "data, with mode 0600: %s in the data directory",
+							   path);
 }
 
 static void
@@ -373,6 +387,15 @@ check_optional_extension(Finding *finding, const char *extension, bool preloaded
 		finding->found = pstrdup("not installed (optional)");
 		finding->remedy = add_to_list("shared_preload_libraries", extension);
 	}
+}
+
+static bool
+preloaded(void)
+{
+	const char *libraries = setting("shared_preload_libraries");
+
+	return list_has(libraries, PLINTH_LIBRARY) ||
+		   list_has(libraries, "$libdir/" PLINTH_LIBRARY);
 }
 
 static const char *

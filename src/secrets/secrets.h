@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "base/json_scan.h"
+#include "nodes/pg_list.h"
 
 /* Bytes of a key id with its terminating zero. */
 #define SECRETS_KID_SIZE 65
@@ -25,6 +26,12 @@
 
 /* Bytes of the longest signature. */
 #define SECRETS_SIGNATURE_SIZE 64
+
+/*
+ * Seconds that a retired token key goes on verifying: the longest life that
+ * auth.access_token_ttl may give a token, and the largest leeway.
+ */
+#define SECRETS_TOKEN_LIFE (24 * 60 * 60 + 60)
 
 typedef enum SecretsPurpose
 {
@@ -66,6 +73,7 @@ typedef struct SecretsKey
 	SecretsAlgorithm algorithm;
 	SecretsState state;
 	int64 created_at; /* seconds since 1970 */
+	int64 changed_at; /* when it got its state; 0: when it was made */
 
 	/* Symmetric key, or Ed25519 seed and public key; none when size is 0. */
 	uint8 secret[SECRETS_MAX_KEY];
@@ -102,6 +110,24 @@ extern const SecretsKey *plinth_secrets_active(const SecretsRing *ring,
 											   SecretsAlgorithm algorithm);
 
 /*
+ * Has a retired key verified for long enough?  now is in seconds since 1970.
+ * For keys of tokens: what another purpose has signed is verified for ever.
+ */
+extern bool plinth_secrets_lapsed(const SecretsKey *key, double now);
+
+/* The key of that number and purpose, whatever its state; NULL for none. */
+extern const SecretsKey *plinth_secrets_numbered(const SecretsRing *ring,
+												 SecretsPurpose purpose,
+												 int16 key_id);
+
+/*
+ * Make a new active key, in all processes; the active one of its purpose and
+ * algorithm retires.  Writes its kid.  Raises 55000 as plinth_secrets_ring().
+ */
+extern void plinth_secrets_create(SecretsPurpose purpose,
+								  SecretsAlgorithm algorithm, char *kid);
+
+/*
  * Sign a message.  Only an active key of algorithm HS256, HMAC or Ed25519
  * signs: for any other the result is 0.  Else it is the signature's size, at
  * most SECRETS_SIGNATURE_SIZE.
@@ -124,5 +150,40 @@ extern bool plinth_secrets_verify(const SecretsKey *key, const void *message,
  * sentence for an error's detail that tells nothing of it.
  */
 extern const char *plinth_secrets_read_jwk(const JsonSlice *jwk, SecretsKey *key);
+
+/*
+ * The Ed25519 keys of a purpose that verify now, public halves only, as a JSON
+ * Web Key set in a jsonb.  Raises 55000 as plinth_secrets_ring().
+ */
+extern Datum plinth_secrets_publish(SecretsPurpose purpose);
+
+/*
+ * What is wrong with the keyring, as one sentence: it cannot be read, or a key
+ * that this database has used is not in it, or another one under its number.
+ * NULL when it belongs to the data.  Needs a transaction; raises nothing.
+ */
+extern const char *plinth_secrets_problem(void);
+
+/* A column of sealed values: a row of plinth.sealed_columns. */
+typedef struct SecretsColumn
+{
+	char *relation; /* with its schema, quoted where needed */
+	char *column;
+	char *function; /* likewise: f(batch int) -> bigint, values resealed */
+} SecretsColumn;
+
+/*
+ * The declared columns of this database in the order of their names, as
+ * SecretsColumn in the current memory context.  Needs an active snapshot; no
+ * right is asked for.
+ */
+extern List *plinth_secrets_columns(void);
+
+/*
+ * Count a column's values under the key of that number, and all others.  Runs
+ * as plinth_owner.  Returns false when the table or the column is not there.
+ */
+extern bool plinth_secrets_count(const SecretsColumn *column, int16 key_id,
+								 int64 *under, int64 *others);
 
 #endif /* PLINTH_SECRETS_H */

@@ -26,8 +26,6 @@
 
 static const char *read_all(int file, char *text, size_t size);
 static bool write_all(const char *path, const char *text, size_t size);
-static void make_key(SecretsPurpose purpose, SecretsAlgorithm algorithm,
-					 int16 key_id, SecretsKey *key);
 
 const char *
 plinth_secrets_load(const char *path, SecretsRing **ring, struct stat *status)
@@ -129,13 +127,40 @@ plinth_secrets_make_first(const char *path)
 	}
 
 	for (size_t i = 0; i < lengthof(first); i++)
-		make_key(first[i].purpose, first[i].algorithm, (int16) (i + 1),
-				 &ring->keys[i]);
+		plinth_secrets_make_key(first[i].purpose, first[i].algorithm,
+								(int16) (i + 1), &ring->keys[i]);
 	ring->count = lengthof(first);
 	ok = plinth_secrets_store(path, ring);
 	sodium_free(ring);
 
 	return ok;
+}
+
+void
+plinth_secrets_make_key(SecretsPurpose purpose, SecretsAlgorithm algorithm,
+						int16 key_id, SecretsKey *key)
+{
+	uint8 kid[KID_BYTES];
+
+	memset(key, 0, sizeof(*key));
+	randombytes_buf(kid, sizeof(kid));
+	plinth_bytes_to_base64url(kid, sizeof(kid), key->kid);
+	key->key_id = key_id;
+	key->purpose = purpose;
+	key->algorithm = algorithm;
+	key->state = SECRETS_ACTIVE;
+	key->created_at = (int64) time(NULL);
+
+	if (algorithm == SECRETS_ED25519)
+	{
+		crypto_sign_keypair(key->public_key, key->secret);
+		key->secret_size = crypto_sign_SECRETKEYBYTES;
+	}
+	else
+	{
+		key->secret_size = 32;
+		randombytes_buf(key->secret, key->secret_size);
+	}
 }
 
 /*
@@ -202,34 +227,4 @@ write_all(const char *path, const char *text, size_t size)
 		unlink(path);
 
 	return ok;
-}
-
-/*
- * Make a random active key.
- */
-static void
-make_key(SecretsPurpose purpose, SecretsAlgorithm algorithm, int16 key_id,
-		 SecretsKey *key)
-{
-	uint8 kid[KID_BYTES];
-
-	memset(key, 0, sizeof(*key));
-	randombytes_buf(kid, sizeof(kid));
-	plinth_bytes_to_base64url(kid, sizeof(kid), key->kid);
-	key->key_id = key_id;
-	key->purpose = purpose;
-	key->algorithm = algorithm;
-	key->state = SECRETS_ACTIVE;
-	key->created_at = (int64) time(NULL);
-
-	if (algorithm == SECRETS_ED25519)
-	{
-		crypto_sign_keypair(key->public_key, key->secret);
-		key->secret_size = crypto_sign_SECRETKEYBYTES;
-	}
-	else
-	{
-		key->secret_size = 32;
-		randombytes_buf(key->secret, key->secret_size);
-	}
 }

@@ -26,6 +26,9 @@
 static const char *read_set(const char *text, size_t length,
 							SecretsPurpose purpose, SecretsRing *ring);
 static SecretsPurpose purpose_argument(text *argument);
+static int find_name(const char *name, const char *const *names, int count);
+static SecretsAlgorithm usual_algorithm(SecretsPurpose purpose);
+static void check_superuser(const char *what);
 
 /*
  * plinth.keys() -> setof (key_id, kid, purpose, algorithm, state, created_at)
@@ -86,10 +89,7 @@ plinth_sql_secrets_key_import(PG_FUNCTION_ARGS)
 	size_t length;
 	int count = 0;
 
-	if (!superuser())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to import keys"),
-						errdetail("Only superusers may.")));
+	check_superuser("import keys");
 
 	text = JsonbToCString(NULL, &jwks->root, VARSIZE(jwks));
 	length = strlen(text);
@@ -118,6 +118,95 @@ plinth_sql_secrets_key_import(PG_FUNCTION_ARGS)
 	PG_END_TRY();
 
 	PG_RETURN_INT32(count);
+}
+
+/*
+ * plinth.key_create(purpose text, algorithm text) -> text
+ *
+ * Make a new active key and return its kid; the active one of its purpose and
+ * algorithm retires.
+ *
+ *	purpose		token, seal, audit, certificate or url
+ *	algorithm	one that suits it; NULL: Ed25519 for tokens, else the only one
+ *
+ * Errors: 42501 the caller is no superuser; 22023 there is no such purpose, or
+ * the algorithm does not suit it; 55000 no keyring.
+ *
+ * Not transactional: ROLLBACK does not take the key back.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_secrets_key_create);
+Datum
+plinth_sql_secrets_key_create(PG_FUNCTION_ARGS)
+{
+	char kid[SECRETS_KID_SIZE];
+	char *name;
+	int purpose;
+	int algorithm;
+
+	check_superuser("create keys");
+	name = PG_ARGISNULL(0) ? pstrdup("") : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	purpose = find_name(name, plinth_secrets_purposes, SECRETS_PURPOSES);
+	if (purpose < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid purpose of a key \"%s\"", name),
+				 errdetail("It is token, seal, audit, certificate or url.")));
+
+	if (PG_ARGISNULL(1))
+		algorithm = usual_algorithm(purpose);
+	else
+	{
+		name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+		algorithm =
+			find_name(name, plinth_secrets_algorithms, SECRETS_ALGORITHMS);
+		if (algorithm < 0 || !plinth_secrets_suits(purpose, algorithm))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid algorithm \"%s\" for a key of purpose %s",
+							name, plinth_secrets_purposes[purpose])));
+	}
+	plinth_secrets_create(purpose, algorithm, kid);
+
+	PG_RETURN_TEXT_P(cstring_to_text(kid));
+}
+
+/*
+ * plinth.key_set_state(kid text, state text) -> void
+ *
+ * Retire or revoke a key, in every backend from its next use on.
+ *
+ *	kid		a key of plinth.keys
+ *	state	retired or revoked; nothing makes a key active again
+ *
+ * Errors: 42501 the caller is no superuser; 22023 no such key or state; 55000
+ * the key is the last active one of its purpose and cannot retire, is revoked
+ * and cannot retire, or is a seal key under which a declared column has values
+ * and cannot be revoked; 55000 no keyring.
+ *
+ * Not transactional: ROLLBACK does not put the state back.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_secrets_key_set_state);
+Datum
+plinth_sql_secrets_key_set_state(PG_FUNCTION_ARGS)
+{
+	char *kid = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int state = find_name(name, plinth_secrets_states, SECRETS_STATES);
+	const SecretsKey *key;
+
+	check_superuser("change keys");
+	if (state != SECRETS_RETIRED && state != SECRETS_REVOKED)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid state of a key \"%s\"", name),
+						errdetail("A key can be set to retired or revoked.")));
+
+	key = plinth_secrets_find(plinth_secrets_ring(), SECRETS_SEAL, kid,
+							  strlen(kid));
+	if (key != NULL && state == SECRETS_REVOKED)
+		plinth_secrets_require_unused(key->key_id);
+	plinth_secrets_set_state(kid, state);
+
+	PG_RETURN_VOID();
 }
 
 /*
@@ -174,4 +263,38 @@ purpose_argument(text *argument)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid purpose of a key \"%s\"", name),
 			 errdetail("Keys are imported for token, audit or certificate.")));
+}
+
+/*
+ * Place of a name in a list, or -1.
+ */
+static int
+find_name(const char *name, const char *const *names, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(name, names[i]) == 0)
+			return i;
+
+	return -1;
+}
+
+/*
+ * The algorithm of a new key where none is asked for.
+ */
+static SecretsAlgorithm
+usual_algorithm(SecretsPurpose purpose)
+{
+	if (plinth_secrets_suits(purpose, SECRETS_ED25519))
+		return SECRETS_ED25519;
+
+	return purpose == SECRETS_SEAL ? SECRETS_XCHACHA20 : SECRETS_HMAC;
+}
+
+static void
+check_superuser(const char *what)
+{
+	if (!superuser())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to %s", what),
+						errdetail("Only superusers may.")));
 }

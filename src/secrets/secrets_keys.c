@@ -23,12 +23,9 @@
 
 #include <errno.h>
 #include <sodium.h>
-#include <time.h>
 
-#include "base/bytes.h"
 #include "base/compat.h"
 #include "base/names.h"
-#include "base/settings.h"
 #include "base/settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -61,10 +58,9 @@ static TimestampTz next_look = 0;
 
 static void make_when_missing(void);
 static void try_lock_memory(void);
+static const char *refresh(void);
 static bool is_current(uint64 generation);
 pg_noreturn static void refuse(const char *problem);
-static const SecretsKey *find_any(const SecretsRing *ring, const char *kid);
-static bool is_same(const SecretsKey *a, const SecretsKey *b);
 
 /*
  * Define plinth.keyring and start libsodium.  Called once, from _PG_init().
@@ -113,9 +109,6 @@ plinth_secrets_shmem_startup(void)
 const SecretsRing *
 plinth_secrets_ring(void)
 {
-	uint64 generation;
-	SecretsRing *ring;
-	struct stat status;
 	const char *problem;
 
 	if (secrets == NULL)
@@ -125,24 +118,22 @@ plinth_secrets_ring(void)
 				 errdetail("The library is not in \"shared_preload_libraries\"."),
 				 errhint(PLINTH_PREFLIGHT_HINT)));
 
-	generation = pg_atomic_read_u64(&secrets->generation);
-	if (is_current(generation))
-		return loaded;
-
-	/* what was read before is gone, whatever comes of this attempt */
-	if (loaded != NULL)
-		sodium_free(loaded);
-	loaded = NULL;
-
-	problem = plinth_secrets_load(keyring, &ring, &status);
+	problem = refresh();
 	if (problem != NULL)
 		refuse(problem);
-	loaded = ring;
-	loaded_status = status;
-	loaded_generation = generation;
-	next_look = GetCurrentTimestamp() + LOOK_INTERVAL;
 
 	return loaded;
+}
+
+const char *
+plinth_secrets_try_ring(const SecretsRing **ring)
+{
+	const char *problem =
+		secrets == NULL ? "The library is not in \"shared_preload_libraries\"."
+						: refresh();
+
+	*ring = problem == NULL ? loaded : NULL;
+	return problem;
 }
 
 SecretsRing *
@@ -156,17 +147,15 @@ plinth_secrets_alloc(int count)
 	return ring;
 }
 
-int
-plinth_secrets_add(const SecretsRing *added)
+bool
+plinth_secrets_change(int room, SecretsChange change, void *arg)
 {
 	SecretsRing *old = NULL;
 	SecretsRing *ring = NULL;
-	const SecretsKey *clash = NULL;
 	const char *problem;
 	struct stat status;
-	int count = 0;
-	int highest = 0;
-	bool stored = false;
+	bool wanted = false;
+	bool stored = true;
 
 	/* says what is missing, if anything is */
 	plinth_secrets_ring();
@@ -174,36 +163,17 @@ plinth_secrets_add(const SecretsRing *added)
 	LWLockAcquire(secrets->lock, LW_EXCLUSIVE);
 	problem = plinth_secrets_load(keyring, &old, &status);
 	if (problem == NULL &&
-		(old->count + added->count > SECRETS_MAX_KEYS ||
-		 (ring = plinth_secrets_alloc(old->count + added->count)) == NULL))
+		(old->count + room > SECRETS_MAX_KEYS ||
+		 (ring = plinth_secrets_alloc(old->count + room)) == NULL))
 		problem = "There is no room for more keys.";
 	if (problem == NULL)
 	{
 		memcpy(ring, old, SECRETS_RING_SIZE(old->count));
-		for (int i = 0; i < ring->count; i++)
-			highest = Max(highest, ring->keys[i].key_id);
-
-		for (int i = 0; i < added->count && clash == NULL; i++)
+		wanted = change(ring, arg);
+		if (wanted)
 		{
-			const SecretsKey *known = find_any(ring, added->keys[i].kid);
-
-			if (known != NULL && !is_same(known, &added->keys[i]))
-				clash = &added->keys[i];
-			else if (known == NULL && highest < PG_INT16_MAX)
-			{
-				ring->keys[ring->count] = added->keys[i];
-				ring->keys[ring->count].key_id = (int16) ++highest;
-				ring->keys[ring->count++].created_at = (int64) time(NULL);
-				count++;
-			}
-			else if (known == NULL)
-				problem = "All numbers of keys are taken.";
-		}
-
-		if (clash == NULL && problem == NULL)
-		{
-			stored = count == 0 || plinth_secrets_store(keyring, ring);
-			if (stored && count > 0)
+			stored = plinth_secrets_store(keyring, ring);
+			if (stored)
 				pg_atomic_fetch_add_u64(&secrets->generation, 1);
 		}
 	}
@@ -214,11 +184,6 @@ plinth_secrets_add(const SecretsRing *added)
 	if (ring != NULL)
 		sodium_free(ring);
 
-	if (clash != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("key \"%s\" is already in the keyring", clash->kid),
-				 errdetail("Its key, algorithm or purpose is another one.")));
 	if (problem != NULL)
 		refuse(problem);
 	if (!stored)
@@ -226,7 +191,7 @@ plinth_secrets_add(const SecretsRing *added)
 						errmsg("could not replace the keyring"),
 						errdetail("The server's log tells what went wrong.")));
 
-	return count;
+	return wanted;
 }
 
 /*
@@ -297,6 +262,37 @@ try_lock_memory(void)
 }
 
 /*
+ * Read the keyring when what has been read is not what is there now.  Returns
+ * NULL, or what is wrong.
+ */
+static const char *
+refresh(void)
+{
+	uint64 generation = pg_atomic_read_u64(&secrets->generation);
+	SecretsRing *ring;
+	struct stat status;
+	const char *problem;
+
+	if (is_current(generation))
+		return NULL;
+
+	/* what was read before is gone, whatever comes of this attempt */
+	if (loaded != NULL)
+		sodium_free(loaded);
+	loaded = NULL;
+
+	problem = plinth_secrets_load(keyring, &ring, &status);
+	if (problem != NULL)
+		return problem;
+	loaded = ring;
+	loaded_status = status;
+	loaded_generation = generation;
+	next_look = GetCurrentTimestamp() + LOOK_INTERVAL;
+
+	return NULL;
+}
+
+/*
  * Are the keys that this process has read those of the file?
  */
 static bool
@@ -329,32 +325,4 @@ refuse(const char *problem)
 					errmsg("could not use the keyring"),
 					errdetail_internal("%s", problem),
 					errhint(PLINTH_PREFLIGHT_HINT)));
-}
-
-/*
- * The key of that id, whatever its purpose and state.
- */
-static const SecretsKey *
-find_any(const SecretsRing *ring, const char *kid)
-{
-	for (int i = 0; i < ring->count; i++)
-		if (strcmp(ring->keys[i].kid, kid) == 0)
-			return &ring->keys[i];
-
-	return NULL;
-}
-
-/*
- * Do two entries hold one key?
- */
-static bool
-is_same(const SecretsKey *a, const SecretsKey *b)
-{
-	if (a->purpose != b->purpose || a->algorithm != b->algorithm)
-		return false;
-	if (a->algorithm == SECRETS_ED25519)
-		return memcmp(a->public_key, b->public_key, sizeof(a->public_key)) == 0;
-
-	return a->secret_size == b->secret_size &&
-		   plinth_bytes_equal(a->secret, b->secret, a->secret_size);
 }

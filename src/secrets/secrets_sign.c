@@ -57,6 +57,26 @@ plinth_secrets_active(const SecretsRing *ring, SecretsPurpose purpose,
 	return found;
 }
 
+bool
+plinth_secrets_lapsed(const SecretsKey *key, double now)
+{
+	int64 since = key->changed_at != 0 ? key->changed_at : key->created_at;
+
+	return key->state == SECRETS_RETIRED &&
+		   (double) since + SECRETS_TOKEN_LIFE <= now;
+}
+
+const SecretsKey *
+plinth_secrets_numbered(const SecretsRing *ring, SecretsPurpose purpose,
+						int16 key_id)
+{
+	for (int i = 0; i < ring->count; i++)
+		if (ring->keys[i].purpose == purpose && ring->keys[i].key_id == key_id)
+			return &ring->keys[i];
+
+	return NULL;
+}
+
 size_t
 plinth_secrets_sign(const SecretsKey *key, const void *message, size_t length,
 					uint8 *signature)

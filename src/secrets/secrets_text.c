@@ -3,11 +3,12 @@
  * secrets_text.c
  *		The keyring as the text of its file.  Pure.
  *
- * One key a line, seven fields with a space between them:
+ * One key a line, seven or eight fields with a space between them:
  *
- *		key_id kid purpose algorithm state created_at key
+ *		key_id kid purpose algorithm state created_at key [changed_at]
  *
- * key is base64url: the bytes of a symmetric key; for Ed25519 the seed and
+ * changed_at says since when the key has its state, if it was made in another.
+ * * key is base64url: the bytes of a symmetric key; for Ed25519 the seed and
  * the public key (64 bytes), or the public key alone (32).  Lines that are
  * empty or start with # are comments.
  *
@@ -22,7 +23,8 @@
 
 #include "base/bytes.h"
 
-#define FIELDS 7
+#define MIN_FIELDS 7
+#define FIELDS 8
 
 const char *const plinth_secrets_purposes[SECRETS_PURPOSES] = {
 	[SECRETS_TOKEN] = "token", [SECRETS_SEAL] = "seal",
@@ -46,7 +48,7 @@ const char *const plinth_secrets_states[SECRETS_STATES] = {
 
 static const char file_head[] =
 	"# plinth keyring: one key a line, readable by the server alone\n"
-	"# key_id kid purpose algorithm state created_at key\n";
+	"# key_id kid purpose algorithm state created_at key [changed_at]\n";
 
 static bool parse_line(const char *line, size_t length, SecretsKey *key);
 static bool parse_id(const char *field, size_t length, int16 *key_id);
@@ -125,6 +127,13 @@ plinth_secrets_format(const SecretsRing *ring, char *text)
 		else
 			out += plinth_bytes_to_base64url(key->public_key,
 											 sizeof(key->public_key), out);
+		if (key->changed_at != 0)
+		{
+			char changed_at[SECRETS_TIME_SIZE];
+
+			format_time(key->changed_at, changed_at);
+			out += sprintf(out, " %s", changed_at);
+		}
 		*out++ = '\n';
 	}
 
@@ -156,24 +165,24 @@ parse_line(const char *line, size_t length, SecretsKey *key)
 	const char *field[FIELDS];
 	size_t size[FIELDS];
 	const char *end = line + length;
+	int fields = 0;
 	int purpose;
 	int algorithm;
 	int state;
 
-	for (int i = 0; i < FIELDS; i++)
+	/* the last field has no space behind it, the others have one */
+	for (const char *stop = line; stop != NULL; line = stop + 1)
 	{
-		const char *stop = memchr(line, ' ', end - line);
-
-		/* the last field has no space behind it, the others have one */
-		if ((stop == NULL) != (i == FIELDS - 1))
+		if (fields == FIELDS)
 			return false;
+		stop = memchr(line, ' ', end - line);
+		field[fields] = line;
+		size[fields++] = (stop != NULL ? stop : end) - line;
 		if (stop == NULL)
-			stop = end;
-		field[i] = line;
-		size[i] = stop - line;
-		if (stop < end)
-			line = stop + 1;
+			break;
 	}
+	if (fields < MIN_FIELDS)
+		return false;
 
 	memset(key, 0, sizeof(*key));
 	purpose =
@@ -191,6 +200,7 @@ parse_line(const char *line, size_t length, SecretsKey *key)
 		   parse_id(field[0], size[0], &key->key_id) &&
 		   parse_kid(field[1], size[1], key->kid) &&
 		   parse_time(field[5], size[5], &key->created_at) &&
+		   (fields < FIELDS || parse_time(field[7], size[7], &key->changed_at)) &&
 		   parse_key(field[6], size[6], key);
 }
 

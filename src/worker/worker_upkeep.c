@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -26,6 +27,7 @@
 #include "base/worker.h"
 #include "leaderboard/leaderboard.h"
 #include "module/module.h"
+#include "secrets/secrets.h"
 #include "worker/worker_internal.h"
 
 /* The longest nap; a wake-up by latch ends it. */
@@ -53,6 +55,7 @@ typedef struct UpkeepStep
 static void upkeep_loop(void);
 static void check_database(void *arg);
 static void call_as_owner(void *arg);
+static void check_keyring(void *arg);
 
 static const UpkeepCall partitions = {"audit", "ensure_partitions",
 									  "SELECT audit.ensure_partitions()"};
@@ -60,6 +63,9 @@ static const UpkeepCall expiry = {"auth", "purge_expired",
 								  "SELECT auth.purge_expired()"};
 
 static UpkeepStep steps[] = {
+	{.activity = "comparing the keyring with the data",
+	 .interval_ms = DAY_MS,
+	 .run = check_keyring},
 	{.activity = "making partitions of the audit log",
 	 .interval_ms = DAY_MS,
 	 .run = call_as_owner,
@@ -154,4 +160,20 @@ call_as_owner(void *arg)
 	if (SPI_execute(call->query, false, 0) < 0)
 		elog(ERROR, "could not call %s.%s()", call->schema, call->function);
 	SetUserIdAndSecContext(saved_user, saved_context);
+}
+
+/*
+ * Say so at the start when the keyring does not belong to the data.
+ */
+static void
+check_keyring(void *arg)
+{
+	const char *problem = plinth_secrets_problem();
+
+	if (problem != NULL)
+		ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						  errmsg("the keyring does not belong to database \"%s\"",
+								 get_database_name(MyDatabaseId)),
+						  errdetail_internal("%s", problem),
+						  errhint(PLINTH_PREFLIGHT_HINT)));
 }
