@@ -46,6 +46,8 @@ GRANT EXECUTE ON FUNCTION plinth.auth_uid(), plinth.auth_jwt(), plinth.auth_role
 	TO anon, authenticated, service_role, plinth_owner, plinth_gateway, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.auth_authenticate(text, boolean), plinth.auth_deauthenticate()
 	TO anon, authenticated, service_role, plinth_owner;
+-- plinth.act_as: superusers only
+GRANT EXECUTE ON FUNCTION plinth.pre_request() TO anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION plinth.jwt_verify(text) TO service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.jwt_sign(jsonb) TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.jws_verify(text, jsonb) TO service_role;

@@ -60,6 +60,12 @@ extern void plinth_claims_set_verified(const char *json, bool is_local);
 extern const ClaimsIdentity *plinth_claims_of_token(Datum token);
 
 /*
+ * Is the session that the claims in force name still open?  Also true when
+ * they name none.  Needs an active snapshot.
+ */
+extern bool plinth_claims_session_open(void);
+
+/*
  * Is the role in force outside any SECURITY DEFINER function service_role,
  * plinth_owner or a superuser?  A worker that runs somebody's policy must
  * set the role setting as well, or it is asked about itself.

@@ -117,6 +117,20 @@ plinth_claims_of_token(Datum token)
 	return &block->identity;
 }
 
+bool
+plinth_claims_session_open(void)
+{
+	const ClaimsIdentity *identity = plinth_claims_current();
+	TokenClaims claims = {0};
+
+	if (identity == NULL || !identity->has_session)
+		return true;
+
+	claims.has_session = true;
+	claims.session_id = identity->session_id;
+	return session_holds(&claims);
+}
+
 /*
  * plinth.auth_deauthenticate() -> void: the verified claims are gone.
  */
