@@ -29,3 +29,22 @@ AS 'MODULE_PATHNAME', 'plinth_sql_certificate_code_valid';
 
 COMMENT ON FUNCTION plinth.certificate_code_valid(text) IS
 'is the last character the check character (ISO 7064 MOD 37,36) of those before it; letter case, spaces and hyphens do not matter, any other character is false; raises no error, and does not say that the code was ever given out';
+
+-- Not STRICT: a missing name is an error, not a number that is missing.
+CREATE FUNCTION plinth.series_create(
+	name text, pattern text DEFAULT '{name}-{year}-{n:6}', reset text DEFAULT 'year',
+	time_zone text DEFAULT 'UTC', first_number bigint DEFAULT 1)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_certificate_series_create';
+
+COMMENT ON FUNCTION plinth.series_create(text, text, text, text, bigint) IS
+'declare a series of numbers without gaps: name (1 to 100 characters), pattern (text with {n} or {n:digits} once, {name}, {year}), reset (none, or year: the number begins at 1 again with the year, which is in the pattern), time_zone (where the year begins), first_number (of the first year); a series that is declared like that is left as it is; 22023 an argument is missing or invalid, 42710 it exists with another pattern, reset or zone, 55000 the module series is not installed';
+
+CREATE FUNCTION plinth.series_next(name text)
+RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_certificate_series_next';
+
+COMMENT ON FUNCTION plinth.series_next(text) IS
+'the next number of a series, without gaps among committed rows: the series is locked until the transaction ends; an unknown name becomes a series with pattern {name}-{n:6} that never resets; the year is that of now() in the zone of the series, never one before that of its last number; 22023 the name is missing or invalid, 22003 the numbers are used up, 40001 under repeatable read another transaction took one, 55000 the module series is not installed';

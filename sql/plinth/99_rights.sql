@@ -37,6 +37,8 @@ GRANT EXECUTE ON FUNCTION plinth.level_for_xp(bigint), plinth.xp_for_level(integ
 -- certificate: numbers are handed out by the modules' functions
 GRANT EXECUTE ON FUNCTION plinth.generate_certificate_number() TO service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.certificate_code(text, integer) TO service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.series_create(text, text, text, text, bigint), plinth.series_next(text)
+	TO service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.certificate_code_valid(text)
 	TO anon, authenticated, service_role, plinth_owner;
 
