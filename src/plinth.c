@@ -101,6 +101,7 @@ static void run_utility(PlannedStmt *plan, const char *text,
 static void see_object_access(ObjectAccessType access, Oid class_oid,
 							  Oid object_oid, int sub_id, void *arg);
 static void end_transaction(XactEvent event, void *arg);
+static void wake_upkeep(Oid database);
 
 /*
  * Load the library: settings always, shared memory and workers only when it
@@ -116,6 +117,8 @@ _PG_init(void)
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;
+
+	plinth_account_journal_wake = wake_upkeep;
 
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;
@@ -192,6 +195,8 @@ process_utility(PlannedStmt *plan, const char *text, bool read_only_tree,
 	}
 
 	plinth_worker_after_utility(plan->utilityStmt);
+	if (OidIsValid(held) && IsA(plan->utilityStmt, DropdbStmt))
+		plinth_account_journal_forget(held);
 	if (plinth_router_is_publishing(plan->utilityStmt) &&
 		plinth_module_identity_matches())
 		plinth_router_check_publication();
@@ -229,4 +234,13 @@ static void
 end_transaction(XactEvent event, void *arg)
 {
 	plinth_worker_at_transaction_end(event);
+}
+
+/*
+ * The security journal has something for the database's upkeep worker.
+ */
+static void
+wake_upkeep(Oid database)
+{
+	plinth_worker_wake(WORKER_UPKEEP, database);
 }

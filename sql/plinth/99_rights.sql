@@ -60,6 +60,9 @@ GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_
 	plinth.auth_client_address(), plinth.auth_user_agent()
 	TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.auth_pkce_verify(text, text) TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.auth_journal(text, uuid, uuid), plinth.auth_journal_ready(),
+	plinth.auth_journal_pending(text, uuid), plinth.auth_source(), plinth.auth_lock_ends(uuid)
+	TO plinth_owner;
 
 -- audit: who owns tables may make its triggers; firing them needs no right
 GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row()

@@ -22,7 +22,7 @@
  */
 #include "postgres.h"
 
-#include "account/account.h"
+#include "account/account_internal.h"
 
 #include <sodium.h>
 
@@ -38,6 +38,7 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "base/settings.h"
+#include "claims/claims.h"
 
 /* Memory in kB and passes: the least is S3.1's, the most keeps S3.3's time. */
 #define MEMORY_MIN (19 * 1024)
@@ -75,6 +76,7 @@ char *plinth_account_password_list = NULL;
 /* NULL when the library was not preloaded. */
 static AccountShared *account = NULL;
 
+static bool is_revoked(const pg_uuid_t *session_id);
 static bool read_cost(const char *hash, HashCost *cost);
 static void take_slot(void);
 static void free_slot(void);
@@ -88,6 +90,8 @@ plinth_account_define_settings(void)
 	if (sodium_init() < 0)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not initialize libsodium")));
+
+	plinth_claims_session_revoked = is_revoked;
 
 	DefineCustomIntVariable("plinth.password_memory",
 							"Sets the memory that one password hash takes.",
@@ -110,6 +114,13 @@ plinth_account_define_settings(void)
 							&password_hash_slots, SLOTS_DEFAULT, 1, SLOTS_MAX,
 							PLINTH_PGC_START, 0, NULL, NULL, NULL);
 
+	DefineCustomIntVariable("plinth.journal_entries",
+							"Sets the number of events that the security journal "
+							"holds until they are committed.",
+							"Each takes about 400 bytes of shared memory.",
+							&plinth_account_journal_entries, 4096, 16,
+							1024 * 1024, PLINTH_PGC_START, 0, NULL, NULL, NULL);
+
 	DefineCustomStringVariable("plinth.password_list",
 							   "Sets the file of passwords that are refused.",
 							   "One password a line; an empty string leaves "
@@ -125,6 +136,7 @@ void
 plinth_account_shmem_request(void)
 {
 	RequestAddinShmemSpace(MAXALIGN(sizeof(AccountShared)));
+	plinth_account_journal_shmem_request();
 }
 
 /*
@@ -143,6 +155,16 @@ plinth_account_shmem_startup(void)
 		pg_atomic_init_u32(&account->in_use, 0);
 		ConditionVariableInit(&account->slot_freed);
 	}
+	plinth_account_journal_shmem_startup();
+}
+
+/*
+ * For the room claims: has a session been ended that its table still shows?
+ */
+static bool
+is_revoked(const pg_uuid_t *session_id)
+{
+	return plinth_account_journal_count("revocation", session_id) > 0;
 }
 
 /*

@@ -66,6 +66,13 @@ extern const ClaimsIdentity *plinth_claims_of_token(Datum token);
 extern bool plinth_claims_session_open(void);
 
 /*
+ * Has the session been ended, although its table does not show it yet?  Set
+ * when the library is loaded, by the room that keeps such news; asked before
+ * the table is read.  NULL when there is none.
+ */
+extern bool (*plinth_claims_session_revoked)(const pg_uuid_t *session_id);
+
+/*
  * Is the role in force outside any SECURITY DEFINER function service_role,
  * plinth_owner or a superuser?  A worker that runs somebody's policy must
  * set the role setting as well, or it is asked about itself.

@@ -29,12 +29,15 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 /* Where the module auth keeps its sessions. */
 #define SESSIONS_SCHEMA "auth"
 #define SESSIONS_TABLE "sessions"
+
+bool (*plinth_claims_session_revoked)(const pg_uuid_t *session_id) = NULL;
 
 static void verify(Datum token, char **scratch, TokenClaims *claims);
 static void verify_in_session(Datum token, char **scratch, TokenClaims *claims);
@@ -283,6 +286,10 @@ session_holds(const TokenClaims *claims)
 		return true;
 	if (!claims->has_session)
 		return false;
+	/* News first, the table after: what leaves the one is in the other. */
+	if (plinth_claims_session_revoked != NULL &&
+		plinth_claims_session_revoked(&claims->session_id))
+		return false;
 
 	/* An error puts the caller's identity back with the (sub)transaction. */
 	GetUserIdAndSecContext(&caller, &context);
@@ -346,9 +353,12 @@ session_is_open(const pg_uuid_t *session_id)
 			elog(ERROR, "could not prepare the look-up of a session");
 		plan = made;
 	}
+	/* As it is at this moment, whatever the transaction has seen. */
+	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look a session up");
 	open = SPI_processed > 0;
+	PopActiveSnapshot();
 	SPI_finish();
 
 	return open;

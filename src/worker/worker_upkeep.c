@@ -22,6 +22,7 @@
 #include "utils/acl.h"
 #include "utils/timestamp.h"
 
+#include "account/account.h"
 #include "base/compat.h"
 #include "base/names.h"
 #include "base/worker.h"
@@ -53,6 +54,7 @@ typedef struct UpkeepStep
 } UpkeepStep;
 
 static void upkeep_loop(void);
+static void commit_journal(void);
 static void check_database(void *arg);
 static void call_as_owner(void *arg);
 static void check_keyring(void *arg);
@@ -92,6 +94,7 @@ upkeep_loop(void)
 		long leaderboard_ms;
 
 		plinth_worker_transaction("looking for work", check_database, NULL);
+		commit_journal();
 
 		for (int i = 0; i < (int) lengthof(steps); i++)
 		{
@@ -105,17 +108,36 @@ upkeep_loop(void)
 			step->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													step->interval_ms);
 			CHECK_FOR_INTERRUPTS();
+			/* somebody waits for it */
+			commit_journal();
 		}
 		leaderboard_ms = plinth_leaderboard_step();
 		plinth_worker_set_state(WORKER_IDLE);
 
 		now = GetCurrentTimestamp();
-		next =
-			TimestampTzPlusMilliseconds(now, Min(UPKEEP_NAP_MS, leaderboard_ms));
+		next = TimestampTzPlusMilliseconds(
+			now, plinth_account_journal_due(Min(UPKEEP_NAP_MS, leaderboard_ms)));
 		for (int i = 0; i < (int) lengthof(steps); i++)
 			next = Min(next, steps[i].due);
 		(void) plinth_worker_wait(TimestampDifferenceMilliseconds(now, next),
 								  plinth_wait_event("PlinthUpkeepMain"));
+	}
+}
+
+/*
+ * Commit what the security journal has for this database, as far as it can
+ * be committed now.
+ */
+static void
+commit_journal(void)
+{
+	while (plinth_account_journal_due(1) == 0)
+	{
+		plinth_worker_set_state(WORKER_RUNNING);
+		plinth_account_journal_committed(
+			plinth_worker_attempt("committing the security journal",
+								  plinth_account_journal_commit, NULL));
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 

@@ -99,6 +99,24 @@ COMMENT ON TABLE @schema@.refresh_tokens IS 'SHA-256 of refresh tokens; the toke
 COMMENT ON COLUMN @schema@.refresh_tokens.successor_sealed IS 'the next token, sealed under a key derived from this one';
 CREATE INDEX refresh_tokens_session_id_idx ON @schema@.refresh_tokens (session_id);
 
+CREATE TABLE @schema@.lockouts (
+	id				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	user_id			uuid REFERENCES @schema@.users ON DELETE CASCADE,
+	source			inet,
+	failures		integer NOT NULL DEFAULT 0,
+	refused			bigint NOT NULL DEFAULT 0,
+	locked_until	timestamptz,
+	last_failure_at	timestamptz NOT NULL DEFAULT now(),
+	last_success_at	timestamptz,
+	CONSTRAINT lockouts_key UNIQUE NULLS NOT DISTINCT (user_id, source),
+	CONSTRAINT lockouts_failures CHECK (failures >= 0),
+	CONSTRAINT lockouts_refused CHECK (refused >= 0)
+);
+COMMENT ON TABLE @schema@.lockouts IS 'failures to sign in, by account and source; without a user: those with any address that has no account, which is not kept; written by the upkeep worker from the security journal, and by a success';
+COMMENT ON COLUMN @schema@.lockouts.source IS 'plinth.auth_source(); NULL: unknown, as of local connections';
+COMMENT ON COLUMN @schema@.lockouts.failures IS 'in a row';
+COMMENT ON COLUMN @schema@.lockouts.refused IS 'attempts that did not count because they were refused whatever the password: locked, banned, unconfirmed';
+
 CREATE TABLE @schema@.one_time_tokens (
 	id			uuid PRIMARY KEY DEFAULT gen_random_uuid(),
 	user_id		uuid NOT NULL REFERENCES @schema@.users ON DELETE CASCADE,

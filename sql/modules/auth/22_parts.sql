@@ -165,6 +165,7 @@ CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
 		WHERE id = open_session.user_id
 		RETURNING * INTO STRICT account;
 
+		PERFORM @schema@.note_success(account.id);
 		INSERT INTO @schema@.sessions (user_id, amr, user_agent, ip, not_after)
 		VALUES (open_session.user_id, ARRAY[method], plinth.auth_user_agent(), plinth.auth_client_address(),
 			clock_timestamp() + @schema@.ttl('session_ttl'))

@@ -51,8 +51,10 @@ CREATE FUNCTION @schema@.sign_in_with_password(email text, password text) RETURN
 	DECLARE
 		account	@schema@.users;
 		proven	boolean;
+		refused	boolean;
 	BEGIN
 		PERFORM @schema@.limit_attempts(sign_in_with_password.email);
+		PERFORM plinth.auth_journal_ready();
 
 		SELECT u.* INTO account FROM @schema@.users AS u
 		WHERE lower(u.email) = lower(sign_in_with_password.email);
@@ -60,11 +62,15 @@ CREATE FUNCTION @schema@.sign_in_with_password(email text, password text) RETURN
 		-- Without an account, or an account without a password, as much work.
 		proven := plinth.auth_password_verify(sign_in_with_password.password, account.encrypted_password);
 
+		-- What does not depend on the password, asked whatever came of that.  An
+		-- attempt while the lock holds is none: it neither counts nor prolongs it.
+		refused := coalesce(plinth.auth_lock_ends(account.id) > clock_timestamp(), false);
 		IF NOT proven
-			OR account.locked_until > clock_timestamp()
+			OR refused
 			OR account.banned_until > clock_timestamp()
 			OR (account.email_confirmed_at IS NULL AND plinth.setting('auth.require_confirmation')::boolean)
 		THEN
+			PERFORM plinth.auth_journal(CASE WHEN proven OR refused THEN 'refusal' ELSE 'failure' END, account.id);
 			RAISE EXCEPTION 'Invalid login credentials'
 				USING ERRCODE = 'invalid_authorization_specification';
 		END IF;
@@ -81,7 +87,7 @@ CREATE FUNCTION @schema@.sign_in_with_password(email text, password text) RETURN
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.sign_in_with_password(text, text) IS
-'starts a session and answers it; errors: 28000 "Invalid login credentials" for an unknown address, a wrong password, an unconfirmed, locked or banned account alike, after the same work; PT429 too many attempts; 53000 no free hash slot within 50 ms';
+'starts a session and answers it; errors: 28000 "Invalid login credentials" for an unknown address, a wrong password, an unconfirmed, locked or banned account alike, after the same work, with the attempt in the security journal; PT429 too many attempts; 53000 no free hash slot within 50 ms, or the journal is full';
 
 CREATE FUNCTION @schema@.refresh_session(refresh_token text) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -1,14 +1,15 @@
 -- ---------------------------------------------------------------------
 -- Policies
 --
---		users, refresh_tokens, one_time_tokens, flow_states and redirect_urls
---		have none: they are reached by functions only.  The scalar subquery makes the
---		claim a constant of the statement.
+--		users, refresh_tokens, lockouts, one_time_tokens, flow_states and
+--		redirect_urls have none: they are reached by functions only.  The scalar
+--		subquery makes the claim a constant of the statement.
 -- ---------------------------------------------------------------------
 ALTER TABLE @schema@.users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.identities ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.refresh_tokens ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @schema@.lockouts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.one_time_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.flow_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.events ENABLE ROW LEVEL SECURITY;
