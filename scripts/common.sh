@@ -20,9 +20,9 @@ as_pg() {
 	if [ "$(id -u)" -eq 0 ]; then
 		(cd "${work:-/}" && exec runuser -u "$pg_account" -- \
 			env -u PGDATA -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE HOME="${work:-/tmp}" \
-			PATH="${bindir:+$bindir:}$PATH" LC_ALL=C.UTF-8 "$@")
+			PATH="${bindir:+$bindir:}$PATH" LANG=C.UTF-8 LC_ALL=C.UTF-8 "$@")
 	else
-		(cd "${work:-/}" && PATH="${bindir:+$bindir:}$PATH" LC_ALL=C.UTF-8 exec "$@")
+		(cd "${work:-/}" && PATH="${bindir:+$bindir:}$PATH" LANG=C.UTF-8 LC_ALL=C.UTF-8 exec "$@")
 	fi
 }
 

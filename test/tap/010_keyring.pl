@@ -51,7 +51,7 @@ sub answers_in_time
 }
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 1);
+$primary->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C' ]);
 $primary->append_conf('postgresql.conf', "shared_preload_libraries = 'plinth'\n");
 $primary->start;
 $primary->safe_psql('postgres', "SET client_min_messages = warning; CREATE EXTENSION plinth CASCADE; SELECT plinth.install('auth')");
