@@ -48,3 +48,28 @@ AS 'MODULE_PATHNAME', 'plinth_sql_certificate_series_next';
 
 COMMENT ON FUNCTION plinth.series_next(text) IS
 'the next number of a series, without gaps among committed rows: the series is locked until the transaction ends; an unknown name becomes a series with pattern {name}-{n:6} that never resets; the year is that of now() in the zone of the series, never one before that of its last number; 22023 the name is missing or invalid, 22003 the numbers are used up, 40001 under repeatable read another transaction took one, 55000 the module series is not installed';
+
+-- Not STRICT: who signs nothing by mistake hears of it.
+CREATE FUNCTION plinth.certificate_sign(body jsonb)
+RETURNS text
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_certificate_sign';
+
+COMMENT ON FUNCTION plinth.certificate_sign(jsonb) IS
+'what a certificate says (an object of at most 1 MB), signed with the active certificate key: a compact JWS (RFC 7515) with EdDSA (RFC 8037) and typ plinth-certificate+jws, never good as an access token; 22023 missing, no object, or nested more than 32 deep, 54000 too long, 55000 no keyring or no key that signs';
+
+CREATE FUNCTION plinth.certificate_verify(signed text)
+RETURNS jsonb
+LANGUAGE c STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_certificate_verify';
+
+COMMENT ON FUNCTION plinth.certificate_verify(text) IS
+'the body that plinth.certificate_sign() has signed, else NULL, whatever the text is; retired keys verify, revoked ones do not; what the body says, such as an end or a later revocation, is not looked at; 55000 no keyring';
+
+CREATE FUNCTION plinth.certificate_keys()
+RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_certificate_keys';
+
+COMMENT ON FUNCTION plinth.certificate_keys() IS
+'the public keys that verify certificates, as a JWK set (RFC 7517, RFC 8037): active, retired and imported ones, no revoked one; 55000 no keyring';

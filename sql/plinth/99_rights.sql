@@ -39,7 +39,9 @@ GRANT EXECUTE ON FUNCTION plinth.generate_certificate_number() TO service_role, 
 GRANT EXECUTE ON FUNCTION plinth.certificate_code(text, integer) TO service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.series_create(text, text, text, text, bigint), plinth.series_next(text)
 	TO service_role, plinth_owner;
-GRANT EXECUTE ON FUNCTION plinth.certificate_code_valid(text)
+GRANT EXECUTE ON FUNCTION plinth.certificate_sign(jsonb) TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.certificate_code_valid(text), plinth.certificate_verify(text),
+	plinth.certificate_keys()
 	TO anon, authenticated, service_role, plinth_owner;
 
 -- claims
