@@ -79,6 +79,9 @@ static const PlinthRoom rooms[] = {
 	{.name = "stream",
 	 .shmem_request = plinth_worker_stream_shmem_request,
 	 .shmem_startup = plinth_worker_stream_shmem_startup},
+	{.name = "rotation",
+	 .shmem_request = plinth_worker_rotation_shmem_request,
+	 .shmem_startup = plinth_worker_rotation_shmem_startup},
 	{.name = NULL},
 };
 

@@ -71,8 +71,8 @@ GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row()
 	TO plinth_owner;
 
 -- secrets; what changes the keyring is for superusers only
-GRANT EXECUTE ON FUNCTION plinth.keys(), plinth.keyring_problem() TO service_role, pg_monitor;
-GRANT SELECT ON plinth.keys TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.keys(), plinth.keyring_problem() TO service_role, plinth_owner, pg_monitor;
+GRANT SELECT ON plinth.keys TO service_role, plinth_owner, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.auth_jwks() TO anon, authenticated, service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.seal(bytea, text), plinth.unseal(bytea, text),
 	plinth.reseal(bytea, text), plinth.sealed_key_id(bytea) TO plinth_owner;
@@ -119,3 +119,8 @@ GRANT EXECUTE ON FUNCTION plinth.realtime_subscriptions()
 	TO anon, authenticated, service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.realtime_all_subscriptions() TO service_role, pg_monitor;
 GRANT SELECT ON plinth.stat_subscriptions TO service_role, pg_monitor;
+
+-- worker, rotation: the function asks who reads
+GRANT SELECT ON plinth.stat_rotation TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.rotation_stat()
+	TO authenticated, service_role, plinth_owner, pg_monitor;

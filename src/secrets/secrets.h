@@ -122,10 +122,12 @@ extern const SecretsKey *plinth_secrets_numbered(const SecretsRing *ring,
 
 /*
  * Make a new active key, in all processes; the active one of its purpose and
- * algorithm retires.  Writes its kid.  Raises 55000 as plinth_secrets_ring().
+ * algorithm retires.  Writes its kid.  The names are those of plinth.keys;
+ * algorithm may be NULL.  Raises 42501 when the caller is no superuser, 22023
+ * for names that do not suit, 55000 as plinth_secrets_ring().
  */
-extern void plinth_secrets_create(SecretsPurpose purpose,
-								  SecretsAlgorithm algorithm, char *kid);
+extern void plinth_secrets_create_named(const char *purpose,
+										const char *algorithm, char *kid);
 
 /*
  * Sign a message.  Only an active key of algorithm HS256, HMAC or Ed25519

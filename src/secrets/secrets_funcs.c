@@ -139,35 +139,39 @@ Datum
 plinth_sql_secrets_key_create(PG_FUNCTION_ARGS)
 {
 	char kid[SECRETS_KID_SIZE];
-	char *name;
-	int purpose;
+
+	plinth_secrets_create_named(
+		PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0)),
+		PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)), kid);
+
+	PG_RETURN_TEXT_P(cstring_to_text(kid));
+}
+
+void
+plinth_secrets_create_named(const char *purpose_name,
+							const char *algorithm_name, char *kid)
+{
+	int purpose =
+		find_name(purpose_name, plinth_secrets_purposes, SECRETS_PURPOSES);
 	int algorithm;
 
 	check_superuser("create keys");
-	name = PG_ARGISNULL(0) ? pstrdup("") : text_to_cstring(PG_GETARG_TEXT_PP(0));
-	purpose = find_name(name, plinth_secrets_purposes, SECRETS_PURPOSES);
 	if (purpose < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid purpose of a key \"%s\"", name),
+				 errmsg("invalid purpose of a key \"%s\"", purpose_name),
 				 errdetail("It is token, seal, audit, certificate or url.")));
 
-	if (PG_ARGISNULL(1))
+	if (algorithm_name == NULL)
 		algorithm = usual_algorithm(purpose);
 	else
-	{
-		name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-		algorithm =
-			find_name(name, plinth_secrets_algorithms, SECRETS_ALGORITHMS);
-		if (algorithm < 0 || !plinth_secrets_suits(purpose, algorithm))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid algorithm \"%s\" for a key of purpose %s",
-							name, plinth_secrets_purposes[purpose])));
-	}
+		algorithm = find_name(algorithm_name, plinth_secrets_algorithms,
+							  SECRETS_ALGORITHMS);
+	if (algorithm < 0 || !plinth_secrets_suits(purpose, algorithm))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid algorithm \"%s\" for a key of purpose %s",
+							   algorithm_name, purpose_name)));
 	plinth_secrets_create(purpose, algorithm, kid);
-
-	PG_RETURN_TEXT_P(cstring_to_text(kid));
 }
 
 /*

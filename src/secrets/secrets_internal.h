@@ -112,6 +112,10 @@ extern bool plinth_secrets_change(int room, SecretsChange change, void *arg);
  */
 extern int plinth_secrets_add(const SecretsRing *added);
 
+/* As plinth_secrets_create_named(); who may is for the caller to ask. */
+extern void plinth_secrets_create(SecretsPurpose purpose,
+								  SecretsAlgorithm algorithm, char *kid);
+
 /*
  * Retire or revoke a key, in all processes.  Raises 22023 when there is none
  * of that id, 55000 when its state forbids it.

@@ -42,6 +42,8 @@ extern void plinth_worker_shmem_startup(void);
 extern void plinth_worker_register_launcher(void);
 extern void plinth_worker_stream_shmem_request(void);
 extern void plinth_worker_stream_shmem_startup(void);
+extern void plinth_worker_rotation_shmem_request(void);
+extern void plinth_worker_rotation_shmem_startup(void);
 
 extern bool plinth_worker_enabled; /* plinth.enabled */
 

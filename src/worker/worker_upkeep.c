@@ -30,6 +30,7 @@
 #include "module/module.h"
 #include "secrets/secrets.h"
 #include "worker/worker_internal.h"
+#include "worker/worker_rotation.h"
 
 /* The longest nap; a wake-up by latch ends it. */
 #define UPKEEP_NAP_MS 10000
@@ -92,6 +93,7 @@ upkeep_loop(void)
 		TimestampTz now;
 		TimestampTz next;
 		long leaderboard_ms;
+		long rotation_ms;
 
 		plinth_worker_transaction("looking for work", check_database, NULL);
 		commit_journal();
@@ -111,12 +113,14 @@ upkeep_loop(void)
 			/* somebody waits for it */
 			commit_journal();
 		}
+		rotation_ms = plinth_worker_rotation_step();
 		leaderboard_ms = plinth_leaderboard_step();
 		plinth_worker_set_state(WORKER_IDLE);
 
 		now = GetCurrentTimestamp();
 		next = TimestampTzPlusMilliseconds(
-			now, plinth_account_journal_due(Min(UPKEEP_NAP_MS, leaderboard_ms)));
+			now, plinth_account_journal_due(
+					 Min(UPKEEP_NAP_MS, Min(leaderboard_ms, rotation_ms))));
 		for (int i = 0; i < (int) lengthof(steps); i++)
 			next = Min(next, steps[i].due);
 		(void) plinth_worker_wait(TimestampDifferenceMilliseconds(now, next),
