@@ -222,9 +222,9 @@ CREATE INDEX idx_certifications_issued_at ON @schema@.certifications (issued_at 
 CREATE INDEX idx_certifications_verified_by ON @schema@.certifications (verified_by);
 
 COMMENT ON TABLE @schema@.certifications IS
-'certificates issued; number, holder, skill, level and time of issue never change';
+'certificates issued; number, holder, skill, level, time of issue and what is signed never change';
 COMMENT ON COLUMN @schema@.certifications.signed_body IS
-'what is printed, signed; NULL where nothing was signed';
+'what is printed: number, holder_name, skill, level, issued_at, expires_at, issuer; signed by plinth.certificate_sign(); NULL where nothing was signed';
 
 -- ---------------------------------------------------------------------
 -- Leaderboard

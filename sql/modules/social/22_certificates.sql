@@ -75,7 +75,17 @@ $$;
 COMMENT ON FUNCTION @schema@.request_certification(uuid, text, text, text[], text) IS
 'ask for a certificate of a skill at a level (beginner, intermediate, advanced, expert); returns the pending request; errors: 28000 no user, 22023 missing or invalid argument, P0002 no such active skill, 23505 a request for the same is open';
 
--- Write the certificate that a request asks for.
+-- A time as a certificate says it, whatever the session's zone; NULL for none.
+CREATE FUNCTION @schema@.printed_time(moment timestamptz)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+
+COMMENT ON FUNCTION @schema@.printed_time(timestamptz) IS
+'internal: a time in UTC as RFC 3339 writes it; NULL for none and for an infinite one';
+
+-- Write the certificate that a request asks for, and sign what is printed.
 CREATE FUNCTION @schema@.issue_certificate(
 	request @schema@.certification_requests, reviewer uuid, valid_until timestamptz)
 RETURNS @schema@.certifications
@@ -85,17 +95,31 @@ AS $$
 DECLARE
 	most_attempts	CONSTANT integer := 5;
 	number			text;
+	printed			jsonb;
 	certificate		@schema@.certifications;
 BEGIN
+	SELECT jsonb_build_object(
+		'holder_name', coalesce(p.full_name, p.username),
+		'skill', s.name,
+		'level', request.requested_level,
+		'issued_at', @schema@.printed_time(now()),
+		'expires_at', @schema@.printed_time(valid_until),
+		'issuer', nullif(current_setting('plinth.jwt_issuer', true), ''))
+	INTO STRICT printed
+	FROM @schema@.skills s
+	LEFT JOIN profiles.profiles p ON p.id = request.user_id
+	WHERE s.id = request.skill_id;
+
 	-- 48 random bits hardly ever meet a number that is taken
 	FOR attempt IN 1 .. most_attempts LOOP
 		number := plinth.generate_certificate_number();
 		INSERT INTO @schema@.certifications
 			(request_id, user_id, skill_id, level, certificate_number, verification_url,
-			 expires_at, verified_by, evidence)
+			 issued_at, expires_at, verified_by, evidence, signed_body)
 		VALUES (request.id, request.user_id, request.skill_id, request.requested_level, number,
 				(plinth.setting('social.verification_base_url') #>> '{}') || number,
-				valid_until, reviewer, to_jsonb(request.evidence_urls))
+				now(), valid_until, reviewer, to_jsonb(request.evidence_urls),
+				plinth.certificate_sign(printed || jsonb_build_object('number', number)))
 		ON CONFLICT (certificate_number) DO NOTHING
 		RETURNING * INTO certificate;
 		IF FOUND THEN
@@ -110,7 +134,7 @@ END;
 $$;
 
 COMMENT ON FUNCTION @schema@.issue_certificate(@schema@.certification_requests, uuid, timestamptz) IS
-'internal: writes the certificate of a request under a number of its own; error: 23505 five numbers in a row were taken';
+'internal: writes and signs the certificate of a request under a number of its own; errors: 23505 five numbers in a row were taken, 55000 no keyring';
 
 -- ---------------------------------------------------------------------
 -- Function: review_certification(request_id uuid, decision text, notes text,
@@ -211,31 +235,53 @@ COMMENT ON FUNCTION @schema@.review_certification(uuid, text, text, timestamptz)
 -- Returns {valid, status, holder_name, skill, level, issued_at, expires_at,
 -- revoked_at}; status valid, revoked, expired or unknown, and of an unknown
 -- number nothing but that.
+-- Errors: PT429 too many calls, counted by themselves in the caller's tier;
+-- 55000 not preloaded.
 -- Definer: certificates cannot be listed; whoever has the number may look.
 -- ---------------------------------------------------------------------
 CREATE FUNCTION @schema@.verify_certificate(number text)
 RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-RETURN coalesce((
+AS $$
+DECLARE
+	counted	record;
+	answer	jsonb;
+BEGIN
+	SELECT * INTO counted FROM plinth.rate_limit_caller('verify_certificate');
+	IF NOT counted.allowed THEN
+		RAISE EXCEPTION 'Rate limit exceeded'
+			USING ERRCODE = 'PT429',
+				  DETAIL = format('The limit is reset at %s.', counted.reset),
+				  HINT = format('%s requests remain.', counted.remaining);
+	END IF;
+
+	-- Names are those that were printed: whoever renames a profile does not
+	-- make somebody else the holder.
 	SELECT jsonb_build_object(
 		'valid', NOT c.is_revoked AND coalesce(c.expires_at > now(), true),
 		'status', CASE WHEN c.is_revoked THEN 'revoked'
 					   WHEN c.expires_at <= now() THEN 'expired'
 					   ELSE 'valid' END,
-		'holder_name', coalesce(p.full_name, p.username),
-		'skill', s.name,
+		'holder_name', CASE WHEN printed.body IS NULL THEN coalesce(p.full_name, p.username)
+							ELSE printed.body ->> 'holder_name' END,
+		'skill', coalesce(printed.body ->> 'skill', s.name),
 		'level', c.level,
 		'issued_at', c.issued_at,
 		'expires_at', c.expires_at,
 		'revoked_at', c.revoked_at)
+	INTO answer
 	FROM @schema@.certifications c
+	CROSS JOIN LATERAL (SELECT plinth.certificate_verify(c.signed_body) AS body) AS printed
 	JOIN @schema@.skills s ON s.id = c.skill_id
 	LEFT JOIN profiles.profiles p ON p.id = c.user_id
-	WHERE c.certificate_number = upper(btrim(verify_certificate.number))),
-	jsonb_build_object(
+	WHERE c.certificate_number = upper(btrim(verify_certificate.number));
+
+	RETURN coalesce(answer, jsonb_build_object(
 		'valid', false, 'status', 'unknown', 'holder_name', NULL, 'skill', NULL, 'level', NULL,
 		'issued_at', NULL, 'expires_at', NULL, 'revoked_at', NULL));
+END;
+$$;
 
 COMMENT ON FUNCTION @schema@.verify_certificate(text) IS
-'what a certificate number stands for: {valid, status, holder_name, skill, level, issued_at, expires_at, revoked_at}, status valid, revoked, expired or unknown; no ids and no evidence';
+'what a certificate number stands for: {valid, status, holder_name, skill, level, issued_at, expires_at, revoked_at}, status valid, revoked, expired or unknown; names as they were printed; no ids and no evidence; errors: PT429 too many calls of the caller''s tier, 55000 not preloaded';

@@ -44,7 +44,7 @@ AS $$
 BEGIN
 	RAISE EXCEPTION 'cannot change certificate "%"', OLD.certificate_number
 		USING ERRCODE = 'object_not_in_prerequisite_state',
-			  DETAIL = 'Number, holder, skill, level and time of issue are final.',
+			  DETAIL = 'Number, holder, skill, level, time of issue and what is signed are final.',
 			  HINT = 'Revoke it and issue another one.';
 END;
 $$;
@@ -60,5 +60,6 @@ CREATE TRIGGER certifications_final
 		  OR OLD.user_id <> NEW.user_id
 		  OR OLD.skill_id <> NEW.skill_id
 		  OR OLD.level <> NEW.level
-		  OR OLD.issued_at <> NEW.issued_at)
+		  OR OLD.issued_at <> NEW.issued_at
+		  OR OLD.signed_body IS DISTINCT FROM NEW.signed_body)
 	EXECUTE FUNCTION @schema@.refuse_certificate_change();

@@ -66,7 +66,7 @@ FROM social.certification_requests WHERE id = '00000000-0000-4000-8000-000000000
 -- approved: number, certificate and verified skill in one (fault 24)
 SELECT request_id, user_id, skill_id, level, certificate_number ~ '^EVOLV-[0-9A-F]{12}$' AS number,
 	   verification_url = '/verify/' || certificate_number AS url, issued_at = now() AS issued, expires_at,
-	   verified_by, evidence, signed_body, is_revoked
+	   verified_by, evidence, signed_body IS NOT NULL AS signed, is_revoked
 FROM social.review_certification('00000000-0000-4000-8000-0000000000e1', 'approved');
 SELECT status, review_notes FROM social.certification_requests WHERE id = '00000000-0000-4000-8000-0000000000e1';
 SELECT user_id, skill_id, proficiency_level, verified, verified_by, verified_at IS NOT NULL AS since FROM social.user_skills;
@@ -119,7 +119,8 @@ DECLARE
 BEGIN
 	FOREACH change IN ARRAY ARRAY['id = gen_random_uuid()', 'certificate_number = ''EVOLV-000000000000''',
 			'user_id = ''00000000-0000-4000-8000-0000000000c1''', 'skill_id = ''00000000-0000-4000-8000-000000000052''',
-			'level = ''beginner''', 'issued_at = ''2001-01-01'''] LOOP
+			'level = ''beginner''', 'issued_at = ''2001-01-01''', 'signed_body = NULL',
+			'signed_body = plinth.certificate_sign(''{}'')'] LOOP
 		BEGIN
 			EXECUTE 'UPDATE social.certifications SET ' || change || ' WHERE level = ''expert''';
 			RAISE WARNING 'changed: %', change;
@@ -142,6 +143,31 @@ EXCEPTION WHEN restrict_violation OR foreign_key_violation THEN
 	RAISE NOTICE 'a skill with certificates stays';
 END;
 $$;
+
+-- what is printed is signed, and says what the row says; times do not depend
+-- on who issues where
+SELECT c.level, printed.body - 'number' - 'issued_at' AS printed,
+	   printed.body ->> 'number' = c.certificate_number AS number,
+	   (printed.body ->> 'issued_at')::timestamptz = c.issued_at AS issued_at,
+	   printed.body ->> 'issued_at' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$' AS form
+FROM social.certifications AS c, LATERAL (SELECT plinth.certificate_verify(c.signed_body) AS body) AS printed
+ORDER BY c.level;
+-- the holder reads it, and anybody who gets it from them can check it
+SET request.jwt.claims = :'ann';
+SET ROLE authenticated;
+SELECT plinth.certificate_verify(signed_body) ->> 'skill' AS skill FROM social.certifications;
+RESET ROLE;
+RESET request.jwt.claims;
+-- an issuer has a name where the server has one; an end that never comes is none
+BEGIN;
+SET LOCAL plinth.jwt_issuer = 'https://example.com';
+SET LOCAL TimeZone = 'Asia/Kolkata';
+SELECT printed.body -> 'issuer' AS issuer, printed.body -> 'expires_at' AS expires_at, c.expires_at AS until,
+	   (printed.body ->> 'issued_at')::timestamptz = now() AS issued_at
+FROM social.certification_requests AS r,
+	social.issue_certificate(r, NULL, 'infinity') AS c, plinth.certificate_verify(c.signed_body) AS printed (body)
+WHERE r.id = '00000000-0000-4000-8000-0000000000e4';
+ROLLBACK;
 
 -- numbers are unique and of one form, whoever writes them
 \set VERBOSITY terse
@@ -181,6 +207,7 @@ SELECT plinth.generate_certificate_number() <> 'EVOLV-000000000000' AS random_ag
 -- anybody who has the number may verify it; nothing else can be had with it (fault 23)
 CREATE TEMPORARY TABLE issued AS SELECT certificate_number AS number, level FROM social.certifications;
 GRANT SELECT ON issued TO anon;
+UPDATE plinth.rate_limit_tiers SET requests = 1000 WHERE name = 'anonymous';
 SET ROLE anon;
 SELECT level, social.verify_certificate(number) - 'issued_at' AS answer FROM issued ORDER BY level;
 SELECT social.verify_certificate('  ' || lower(number) || ' ') ->> 'status' AS as_typed FROM issued WHERE level = 'expert';
@@ -193,9 +220,40 @@ SELECT social.verify_certificate(number) -> 'valid' AS valid, social.verify_cert
 UPDATE social.certifications SET is_revoked = true, revoked_at = now(), revocation_reason = 'test' WHERE level = 'expert';
 SELECT social.verify_certificate(number) -> 'valid' AS valid, social.verify_certificate(number) ->> 'status' AS status,
 	   social.verify_certificate(number) ->> 'revoked_at' IS NOT NULL AS revoked FROM issued WHERE level = 'expert';
--- a holder without a profile has a certificate without a name
+-- names are those that were printed, whatever they are by now
+BEGIN;
+UPDATE profiles.profiles SET full_name = 'Somebody Else' WHERE id = '00000000-0000-4000-8000-0000000000a1';
+UPDATE social.skills SET name = 'Something Else' WHERE name = 'SQL';
+SELECT social.verify_certificate(number) ->> 'holder_name' AS holder, social.verify_certificate(number) ->> 'skill' AS skill
+FROM issued WHERE level = 'expert';
 DELETE FROM profiles.profiles WHERE id = '00000000-0000-4000-8000-0000000000a1';
 SELECT social.verify_certificate(number) ->> 'holder_name' AS holder FROM issued WHERE level = 'expert';
+ROLLBACK;
+-- where nothing was signed, they are those of now; a holder without a profile has none
+INSERT INTO social.certifications (user_id, skill_id, level, certificate_number, verification_url) VALUES
+	('00000000-0000-4000-8000-0000000000a1', '00000000-0000-4000-8000-000000000052', 'beginner', 'EVOLV-0000000000AB', '');
+SELECT answer ->> 'holder_name' AS holder, answer ->> 'skill' AS skill, answer ->> 'status' AS status
+FROM social.verify_certificate('EVOLV-0000000000AB') AS answer;
+DELETE FROM profiles.profiles WHERE id = '00000000-0000-4000-8000-0000000000a1';
+SELECT social.verify_certificate('EVOLV-0000000000AB') -> 'holder_name' AS holder;
+
+-- numbers cannot be tried out: a caller has so many calls, of whichever result
+UPDATE plinth.rate_limit_tiers SET requests = 3, window_seconds = 864000 WHERE name = 'authenticated';
+SET request.jwt.claims = :'tess';
+SET ROLE authenticated;
+SELECT social.verify_certificate('EVOLV-0000000000AB') ->> 'status' AS one, social.verify_certificate('EVOLV-000000000001') ->> 'status' AS two,
+	   social.verify_certificate(NULL) ->> 'status' AS three;
+\set VERBOSITY sqlstate
+SELECT social.verify_certificate('EVOLV-0000000000AB');
+\set VERBOSITY default
+-- another caller has a count of their own
+SET request.jwt.claims = :'root';
+SELECT social.verify_certificate('EVOLV-0000000000AB') ->> 'status' AS status;
+RESET ROLE;
+RESET request.jwt.claims;
+UPDATE plinth.rate_limit_tiers SET requests = 60, window_seconds = 60 WHERE name = 'authenticated';
+UPDATE plinth.rate_limit_tiers SET requests = 10 WHERE name = 'anonymous';
+SELECT count(plinth.rate_limit_reset(identifier, endpoint)) > 0 AS forgotten FROM plinth.rate_limits WHERE endpoint LIKE '%verify_certificate';
 
 -- the join with audit: who asked and who decided is in the trail
 SELECT DISTINCT t.tgrelid::regclass AS audited FROM pg_trigger t
