@@ -61,7 +61,10 @@ GRANT EXECUTE ON FUNCTION plinth.auth_password_hash(text), plinth.auth_password_
 	plinth.auth_password_outdated(text), plinth.auth_password_check(text), plinth.auth_new_token(),
 	plinth.auth_client_address(), plinth.auth_user_agent()
 	TO plinth_owner;
-GRANT EXECUTE ON FUNCTION plinth.auth_pkce_verify(text, text) TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.auth_pkce_verify(text, text), plinth.auth_totp_code(bytea, timestamptz, integer, text),
+	plinth.auth_totp_step(bytea, text, timestamptz, bigint), plinth.auth_totp_secret(), plinth.auth_base32(bytea),
+	plinth.auth_recovery_code(), plinth.auth_mfa_guesses_left(uuid)
+	TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.auth_journal(text, uuid, uuid), plinth.auth_journal_ready(),
 	plinth.auth_journal_pending(text, uuid), plinth.auth_source(), plinth.auth_lock_ends(uuid)
 	TO plinth_owner;

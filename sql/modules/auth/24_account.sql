@@ -256,6 +256,12 @@ CREATE FUNCTION @schema@.purge_expired() RETURNS bigint
 		DELETE FROM @schema@.flow_states AS f WHERE f.expires_at < horizon;
 		GET DIAGNOSTICS gone = ROW_COUNT;
 		total := total + gone;
+		DELETE FROM @schema@.mfa_challenges AS c WHERE c.expires_at < horizon;
+		GET DIAGNOSTICS gone = ROW_COUNT;
+		total := total + gone;
+		DELETE FROM @schema@.mfa_factors AS f WHERE f.status = 'unverified' AND f.created_at < horizon;
+		GET DIAGNOSTICS gone = ROW_COUNT;
+		total := total + gone;
 		-- A used token of a live session is what tells a thief, until it expires.
 		DELETE FROM @schema@.refresh_tokens AS t WHERE t.expires_at < horizon;
 		GET DIAGNOSTICS gone = ROW_COUNT;
@@ -266,7 +272,7 @@ CREATE FUNCTION @schema@.purge_expired() RETURNS bigint
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.purge_expired() IS
-'removes one-time tokens, sign-ins under way, refresh tokens and sessions that ended more than a day ago; returns how many rows; errors: 42501 caller is not the service';
+'removes one-time tokens, sign-ins under way, challenges, factors that were never finished, refresh tokens and sessions that ended more than a day ago; returns how many rows; errors: 42501 caller is not the service';
 
 CREATE FUNCTION @schema@.own_account()
 	RETURNS TABLE (id uuid, email text, email_confirmed_at timestamptz, user_metadata jsonb, app_metadata jsonb,

@@ -44,30 +44,35 @@ CREATE FUNCTION @schema@.check_email(email text) RETURNS void
 COMMENT ON FUNCTION @schema@.check_email(text) IS
 'refuses what can be no address: not one @ between something and something, white space, or more than 320 characters; errors: 22023';
 
-CREATE FUNCTION @schema@.caller_account() RETURNS @schema@.users
+CREATE FUNCTION @schema@.caller_account(locked boolean DEFAULT true) RETURNS @schema@.users
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 	DECLARE
 		account	@schema@.users;
 		current	uuid := plinth.auth_session_id();
+		-- the journal first, the table after: what leaves the one is in the other
+		revoked	boolean := current IS NOT NULL AND plinth.auth_journal_pending('revocation', current) > 0;
 	BEGIN
+		IF locked THEN
+			PERFORM FROM @schema@.users AS u WHERE u.id = plinth.auth_uid() FOR NO KEY UPDATE;
+		END IF;
+
 		-- A token outlives the end of its session; what changes an account does not.
 		SELECT u.* INTO account FROM @schema@.users AS u
 		WHERE u.id = plinth.auth_uid()
 			AND (u.banned_until IS NULL OR u.banned_until <= clock_timestamp())
 			AND (current IS NULL OR EXISTS (SELECT FROM @schema@.sessions AS s
 				WHERE s.id = current AND s.user_id = u.id AND s.revoked_at IS NULL
-					AND s.not_after > clock_timestamp()))
-		FOR UPDATE OF u;
-		IF NOT FOUND THEN
+					AND s.not_after > clock_timestamp()));
+		IF NOT FOUND OR revoked THEN
 			RAISE EXCEPTION 'not signed in' USING ERRCODE = 'invalid_authorization_specification';
 		END IF;
 		RETURN account;
 	END
 	$$;
-COMMENT ON FUNCTION @schema@.caller_account() IS
-'the caller''s account, locked until the transaction ends; errors: 28000 not signed in, the session has ended, or the user is banned or gone';
+COMMENT ON FUNCTION @schema@.caller_account(boolean) IS
+'the caller''s account; locked = until the transaction ends, against all others who ask for it so; errors: 28000 not signed in, the session has ended, or the user is banned or gone';
 
 CREATE FUNCTION @schema@.end_sessions(user_id uuid, kept uuid) RETURNS void
 	LANGUAGE plpgsql VOLATILE
@@ -211,6 +216,7 @@ CREATE FUNCTION @schema@.verify_otp(kind text, token text) RETURNS jsonb
 		END IF;
 
 		IF spent.kind = 'recovery' THEN
+			PERFORM @schema@.unlock(account.id);
 			PERFORM @schema@.record_event(account.id, NULL, 'PASSWORD_RECOVERY');
 			RETURN @schema@.open_session(account.id, 'recovery');
 		END IF;
@@ -233,15 +239,24 @@ CREATE FUNCTION @schema@.reset_password_for_email(email text, redirect_to text D
 COMMENT ON FUNCTION @schema@.reset_password_for_email(text, text) IS
 'asks for a mail that lets its reader choose a new password; asks nothing of the accounts, so that answer and time are the same whether or not the address has one; the back end that sends the mail calls generate_link(''recovery'', email, redirect_to); errors: 22023 no address, or redirect_to not allowed; PT429 too many attempts';
 
-CREATE FUNCTION @schema@.may_set_password(account @schema@.users, current_password text) RETURNS void
+CREATE FUNCTION @schema@.may_set_password(current_password text) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
+	DECLARE
+		-- Not locked: a failure is committed by another transaction.
+		account	@schema@.users := @schema@.caller_account(false);
+		proven	boolean;
+		refused	boolean;
 	BEGIN
 		IF current_password IS NOT NULL THEN
 			-- Who holds a token must not guess faster than who signs in.
 			PERFORM @schema@.limit_attempts(account.email);
-			IF NOT plinth.auth_password_verify(current_password, account.encrypted_password) THEN
+			PERFORM plinth.auth_journal_ready();
+			proven := plinth.auth_password_verify(current_password, account.encrypted_password);
+			refused := coalesce(plinth.auth_lock_ends(account.id) > clock_timestamp(), false);
+			IF refused OR NOT proven THEN
+				PERFORM plinth.auth_journal(CASE WHEN refused THEN 'refusal' ELSE 'failure' END, account.id);
 				RAISE EXCEPTION 'Invalid login credentials'
 					USING ERRCODE = 'invalid_authorization_specification';
 			END IF;
@@ -253,10 +268,11 @@ CREATE FUNCTION @schema@.may_set_password(account @schema@.users, current_passwo
 				USING ERRCODE = 'insufficient_privilege',
 					  HINT = 'Give current_password, or follow a recovery link.';
 		END IF;
+		RETURN account.encrypted_password;
 	END
 	$$;
-COMMENT ON FUNCTION @schema@.may_set_password(@schema@.users, text) IS
-'refuses a new password to who gives neither the current one nor a session that a recovery link has started within auth.recovery_ttl; errors: 28000 not the current one; 42501 neither; PT429 too many attempts';
+COMMENT ON FUNCTION @schema@.may_set_password(text) IS
+'refuses a new password to who gives neither the current one nor a session that a recovery link has started within auth.recovery_ttl, and answers the hash that it replaces; a wrong one counts as a failure to sign in; errors: 28000 not signed in, not the current one, or the account is locked; 42501 neither; PT429 too many attempts; 53000 no free hash slot, or the journal is full';
 
 CREATE FUNCTION @schema@.update_user(password text DEFAULT NULL, email text DEFAULT NULL, data jsonb DEFAULT NULL,
 		current_password text DEFAULT NULL) RETURNS jsonb
@@ -265,10 +281,22 @@ CREATE FUNCTION @schema@.update_user(password text DEFAULT NULL, email text DEFA
 	AS $$
 	#variable_conflict use_column
 	DECLARE
-		account	@schema@.users := @schema@.caller_account();
+		account	@schema@.users;
 		current	uuid := plinth.auth_session_id();
+		former	text;
 		hash	text;
 	BEGIN
+		IF update_user.password IS NOT NULL THEN
+			PERFORM plinth.auth_password_check(update_user.password);
+			former := @schema@.may_set_password(update_user.current_password);
+			hash := plinth.auth_password_hash(update_user.password);
+		END IF;
+
+		account := @schema@.caller_account();
+		IF hash IS NOT NULL AND account.encrypted_password IS DISTINCT FROM former THEN
+			RAISE EXCEPTION 'the password has just been changed'
+				USING ERRCODE = 'serialization_failure';
+		END IF;
 		IF update_user.data IS NOT NULL AND (jsonb_typeof(update_user.data) <> 'object'
 			OR octet_length((account.raw_user_meta_data || update_user.data)::text) > 4096)
 		THEN
@@ -277,11 +305,6 @@ CREATE FUNCTION @schema@.update_user(password text DEFAULT NULL, email text DEFA
 		END IF;
 		IF update_user.email IS NOT NULL THEN
 			PERFORM @schema@.check_email(update_user.email);
-		END IF;
-		IF update_user.password IS NOT NULL THEN
-			PERFORM plinth.auth_password_check(update_user.password);
-			PERFORM @schema@.may_set_password(account, update_user.current_password);
-			hash := plinth.auth_password_hash(update_user.password);
 		END IF;
 
 		UPDATE @schema@.users
@@ -318,4 +341,4 @@ CREATE FUNCTION @schema@.update_user(password text DEFAULT NULL, email text DEFA
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.update_user(text, text, jsonb, text) IS
-'changes the caller''s account and answers it; password needs current_password, or a session that a recovery link has started within auth.recovery_ttl, and ends the user''s other sessions and unused one-time tokens; email is asked for, and taken when verify_otp(''email_change'', ...) confirms it: the back end that sends the mail calls generate_link(''email_change'', new address); data is merged into the user''s metadata; errors: 28000 not signed in, or not the current password; 42501 neither that nor a recovery; 22023 password, address or data not acceptable; PT429 too many wrong passwords; 53000 no free hash slot';
+'changes the caller''s account and answers it; password needs current_password, or a session that a recovery link has started within auth.recovery_ttl, and ends the user''s other sessions and unused one-time tokens; email is asked for, and taken when verify_otp(''email_change'', ...) confirms it: the back end that sends the mail calls generate_link(''email_change'', new address); data is merged into the user''s metadata; errors: 28000 not signed in, or not the current password; 42501 neither that nor a recovery; 22023 password, address or data not acceptable; PT429 too many wrong passwords; 40001 the password was changed at the same moment; 53000 no free hash slot, or the security journal is full';

@@ -11,4 +11,5 @@ CREATE TRIGGER touch BEFORE UPDATE ON @schema@.identities
 	FOR EACH ROW EXECUTE FUNCTION plinth.touch_updated_at();
 CREATE TRIGGER touch BEFORE UPDATE OF user_agent, ip, aal, amr ON @schema@.sessions
 	FOR EACH ROW EXECUTE FUNCTION plinth.touch_updated_at();
-
+CREATE TRIGGER touch BEFORE UPDATE OF friendly_name, status, updated_at ON @schema@.mfa_factors
+	FOR EACH ROW EXECUTE FUNCTION plinth.touch_updated_at();

@@ -12,6 +12,9 @@ ALTER TABLE @schema@.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.lockouts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.one_time_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.flow_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @schema@.mfa_factors ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @schema@.mfa_challenges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @schema@.mfa_recovery_codes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @schema@.redirect_urls ENABLE ROW LEVEL SECURITY;
 
@@ -23,4 +26,5 @@ CREATE POLICY sessions_delete ON @schema@.sessions FOR DELETE TO authenticated
 	USING (user_id = (SELECT @schema@.uid()));
 CREATE POLICY events_select ON @schema@.events FOR SELECT TO authenticated
 	USING (user_id = (SELECT @schema@.uid()));
-
+CREATE POLICY mfa_factors_select ON @schema@.mfa_factors FOR SELECT TO authenticated
+	USING (user_id = (SELECT @schema@.uid()));

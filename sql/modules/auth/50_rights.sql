@@ -8,9 +8,10 @@ GRANT USAGE ON SCHEMA @schema@ TO anon, authenticated, service_role;
 GRANT SELECT ON @schema@.me TO authenticated;
 GRANT SELECT (id, created_at, user_agent, ip, aal), DELETE ON @schema@.sessions TO authenticated;
 GRANT SELECT ON @schema@.identities, @schema@.events TO authenticated;
+GRANT SELECT (id, user_id, factor_type, friendly_name, status, created_at, updated_at) ON @schema@.mfa_factors TO authenticated;
 GRANT SELECT ON @schema@.users TO service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.sessions, @schema@.identities, @schema@.events,
-	@schema@.redirect_urls TO service_role;
+	@schema@.redirect_urls, @schema@.mfa_factors TO service_role;
 
 -- claims, for everybody
 GRANT EXECUTE ON FUNCTION @schema@.uid(), @schema@.jwt(), @schema@.role(), @schema@.email(),
@@ -26,7 +27,9 @@ GRANT EXECUTE ON FUNCTION @schema@.sign_up(text, text, jsonb, text), @schema@.si
 
 -- signed in
 GRANT EXECUTE ON FUNCTION @schema@.sign_out(text), @schema@.get_user(), @schema@.get_session(), @schema@.own_account(),
-	@schema@.update_user(text, text, jsonb, text), @schema@.unlink_identity(uuid)
+	@schema@.update_user(text, text, jsonb, text), @schema@.unlink_identity(uuid),
+	@schema@.mfa_enroll(text), @schema@.mfa_challenge(uuid), @schema@.mfa_verify(uuid, uuid, text), @schema@.mfa_unenroll(uuid),
+	@schema@.mfa_recovery_codes()
 	TO authenticated;
 
 -- the service
@@ -35,7 +38,7 @@ GRANT EXECUTE ON FUNCTION @schema@.generate_link(text, text, text), @schema@.ano
 
 -- the service, and users whom the function finds to be administrators
 GRANT EXECUTE ON FUNCTION @schema@.admin_create_user(text, text, jsonb, boolean), @schema@.admin_get_user_by_id(uuid),
-	@schema@.complete_provider_sign_in(uuid, text, jsonb)
+	@schema@.complete_provider_sign_in(uuid, text, jsonb), @schema@.rotate_mfa_keys(integer)
 	TO service_role;
 GRANT EXECUTE ON FUNCTION @schema@.admin_set_role(uuid, text), @schema@.admin_ban_user(uuid, timestamptz),
 	@schema@.admin_delete_user(uuid)

@@ -1,5 +1,5 @@
 -- ---------------------------------------------------------------------
--- Seed: how many requests each kind of caller has
+-- Seed: how many requests each kind of caller has, and what is sealed
 --
 --		A restored table has its rows already.
 -- ---------------------------------------------------------------------
@@ -11,3 +11,7 @@ INSERT INTO plinth.rate_limit_tiers (name, requests, window_seconds) VALUES
 	('api', 100, 60)
 ON CONFLICT (name) DO NOTHING;
 
+-- A change of the seal key reaches the secrets of the factors.
+INSERT INTO plinth.sealed_columns (relation, column_name, reseal_function) VALUES
+	('@schema@.mfa_factors', 'secret_sealed', '@schema@.rotate_mfa_keys')
+ON CONFLICT (relation, column_name) DO NOTHING;

@@ -24,6 +24,12 @@ INSERT INTO auth.one_time_tokens (user_id, kind, token_hash, expires_at)
 	SELECT id, 'confirmation', sha256(id::text::bytea), now() + interval '1 day' FROM auth.users;
 INSERT INTO auth.flow_states (provider, code_challenge, auth_code_hash, user_id, redirect_to, expires_at)
 	SELECT 'github', repeat('x', 43), sha256(id::text::bytea), id, 'https://example.com/', now() + interval '1 day' FROM auth.users;
+INSERT INTO auth.mfa_factors (id, user_id, secret_sealed)
+	SELECT id, id, 'sealed' FROM auth.users;
+INSERT INTO auth.mfa_challenges (factor_id, expires_at)
+	SELECT id, now() + interval '1 min' FROM auth.users;
+INSERT INTO auth.mfa_recovery_codes (user_id, code_hash)
+	SELECT id, 'hash' FROM auth.users;
 INSERT INTO auth.events (user_id, event)
 	SELECT id, 'SIGNED_IN' FROM auth.users;
 INSERT INTO auth.redirect_urls VALUES ('https://example.com/auth/callback');
@@ -86,6 +92,20 @@ FROM unnest(ARRAY[
 	'INSERT INTO auth.flow_states (provider, code_challenge, redirect_to, expires_at) VALUES (''github'', repeat(''x'', 43), ''x'', now())',
 	'UPDATE auth.flow_states SET used_at = NULL',
 	'DELETE FROM auth.flow_states',
+	'SELECT id, user_id, factor_type, friendly_name, status, created_at, updated_at FROM auth.mfa_factors',
+	'SELECT secret_sealed FROM auth.mfa_factors',
+	'SELECT last_used_step FROM auth.mfa_factors',
+	'INSERT INTO auth.mfa_factors (user_id, secret_sealed) VALUES (''00000000-0000-4000-8000-0000000000a1'', ''x'')',
+	'UPDATE auth.mfa_factors SET status = ''verified''',
+	'DELETE FROM auth.mfa_factors',
+	'SELECT FROM auth.mfa_challenges',
+	'INSERT INTO auth.mfa_challenges (factor_id, expires_at) VALUES (''00000000-0000-4000-8000-0000000000a1'', now())',
+	'UPDATE auth.mfa_challenges SET attempts = 0',
+	'DELETE FROM auth.mfa_challenges',
+	'SELECT FROM auth.mfa_recovery_codes',
+	'INSERT INTO auth.mfa_recovery_codes (user_id, code_hash) VALUES (''00000000-0000-4000-8000-0000000000a1'', ''x'')',
+	'UPDATE auth.mfa_recovery_codes SET used_at = NULL',
+	'DELETE FROM auth.mfa_recovery_codes',
 	'SELECT FROM auth.events',
 	'INSERT INTO auth.events (event) VALUES (''SIGNED_OUT'')',
 	'UPDATE auth.events SET event = ''SIGNED_OUT''',
@@ -113,6 +133,12 @@ FROM unnest(ARRAY[
 	'SELECT auth.complete_provider_sign_in(NULL, NULL, NULL)',
 	'SELECT auth.update_user()',
 	'SELECT auth.unlink_identity(NULL)',
+	'SELECT auth.mfa_enroll()',
+	'SELECT auth.mfa_challenge(NULL)',
+	'SELECT auth.mfa_verify(NULL, NULL, NULL)',
+	'SELECT auth.mfa_unenroll(NULL)',
+	'SELECT auth.mfa_recovery_codes()',
+	'SELECT auth.rotate_mfa_keys(1)',
 	'SELECT auth.admin_create_user(NULL, NULL)',
 	'SELECT auth.admin_get_user_by_id(NULL)',
 	'SELECT auth.admin_set_role(NULL, NULL)',
@@ -131,12 +157,19 @@ FROM unnest(ARRAY[
 	'SELECT auth.link_ttl(''recovery'')',
 	'SELECT auth.check_email(NULL)',
 	'SELECT auth.caller_account()',
+	'SELECT auth.mfa_session(NULL)',
+	'SELECT auth.require_aal2(NULL, NULL)',
+	'SELECT auth.mfa_guesses_left(NULL, 0)',
+	'SELECT auth.mfa_proven(NULL, NULL)',
+	'SELECT auth.commit_mfa_failure(NULL, NULL, NULL, NULL, NULL, NULL)',
+	'SELECT plinth.auth_totp_code(''x'', now())',
+	'SELECT plinth.auth_mfa_guesses_left(''00000000-0000-4000-8000-0000000000a1'')',
 	'SELECT auth.account_of_identity(NULL, NULL, NULL)',
-	'SELECT plinth.auth_pkce_verify(NULL, NULL)',
+	'SELECT plinth.auth_pkce_verify(''x'', ''x'')',
 	'SELECT auth.require_service(NULL)',
 	'SELECT auth.account_for_admin(NULL, NULL, false)',
 	'SELECT auth.end_sessions(NULL, NULL)',
-	'SELECT auth.may_set_password(NULL, NULL)',
+	'SELECT auth.may_set_password(NULL)',
 	'SELECT auth.record_event(NULL, NULL, ''SIGNED_IN'')',
 	'SELECT auth.check_redirect(NULL)',
 	'SELECT auth.session_json(NULL, NULL, NULL)',
