@@ -17,7 +17,7 @@ CREATE FUNCTION plinth.auth_password_verify(password text, hash text) RETURNS bo
 	LANGUAGE c VOLATILE
 	AS 'MODULE_PATHNAME', 'plinth_sql_account_password_verify';
 COMMENT ON FUNCTION plinth.auth_password_verify(text, text) IS
-'whether this is the password of that argon2id string; false for a NULL, after the work of a true comparison, so that time tells nothing; errors: 53000 no free hash slot within 50 ms, 55000 library not preloaded';
+'whether this is the password of that argon2id string, or of that bcrypt string ($2a$, $2b$ or $2y$, cost 4 to 14, computed by pgcrypto), of which the first 72 bytes of the password count; false for a NULL and any other string, after the work of a true comparison, so that time tells nothing; errors: 53000 no free hash slot within 50 ms, 55000 library not preloaded';
 
 CREATE FUNCTION plinth.auth_password_outdated(hash text) RETURNS boolean
 	LANGUAGE c STABLE STRICT
@@ -49,3 +49,15 @@ CREATE FUNCTION plinth.auth_user_agent() RETURNS text
 COMMENT ON FUNCTION plinth.auth_user_agent() IS
 'user agent of the request''s headers where they are believed, at most 512 bytes, else NULL; raises no error';
 
+
+CREATE FUNCTION plinth.auth_successor_seal(token text, successor text) RETURNS bytea
+	LANGUAGE c VOLATILE STRICT
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_successor_seal';
+COMMENT ON FUNCTION plinth.auth_successor_seal(text, text) IS
+'the token that replaces another, sealed for those who have that other: XChaCha20-Poly1305 under the BLAKE2b (RFC 7693) of the token; token = 256 random bits as text; raises no error';
+
+CREATE FUNCTION plinth.auth_successor_open(token text, sealed bytea) RETURNS text
+	LANGUAGE c VOLATILE STRICT
+	AS 'MODULE_PATHNAME', 'plinth_sql_account_successor_open';
+COMMENT ON FUNCTION plinth.auth_successor_open(text, bytea) IS
+'what auth_successor_seal() has sealed for this token; NULL for another token or changed bytes; raises no error';

@@ -66,7 +66,8 @@ GRANT EXECUTE ON FUNCTION plinth.auth_pkce_verify(text, text), plinth.auth_totp_
 	plinth.auth_recovery_code(), plinth.auth_mfa_guesses_left(uuid)
 	TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.auth_journal(text, uuid, uuid), plinth.auth_journal_ready(),
-	plinth.auth_journal_pending(text, uuid), plinth.auth_source(), plinth.auth_lock_ends(uuid)
+	plinth.auth_journal_pending(text, uuid), plinth.auth_source(), plinth.auth_lock_ends(uuid),
+	plinth.auth_successor_seal(text, text), plinth.auth_successor_open(text, bytea)
 	TO plinth_owner;
 
 -- audit: who owns tables may make its triggers; firing them needs no right

@@ -78,8 +78,10 @@ static AccountShared *account = NULL;
 
 static bool is_revoked(const pg_uuid_t *session_id);
 static bool read_cost(const char *hash, HashCost *cost);
+static bool verify_bcrypt(const char *password, size_t length, const char *hash);
 static void take_slot(void);
 static void free_slot(void);
+static void free_slot_at_end(int code, Datum arg);
 
 /*
  * Define plinth.password_*, and make libsodium ready, once, from _PG_init().
@@ -205,6 +207,10 @@ plinth_account_verify(const char *password, size_t length, const char *hash)
 	bool matches;
 	int failure;
 
+	if (hash != NULL && length <= ACCOUNT_PASSWORD_MAX &&
+		plinth_account_bcrypt_form(hash))
+		return verify_bcrypt(password, length, hash);
+
 	if (hash != NULL)
 	{
 		if (read_cost(hash, &cost) && cost.memory <= MEMORY_MAX &&
@@ -212,8 +218,9 @@ plinth_account_verify(const char *password, size_t length, const char *hash)
 			decoy = false;
 		else
 			ereport(LOG, (errmsg("a stored password hash cannot be checked"),
-						  errdetail("It is no argon2id string, or takes more "
-									"than %d kB or %d passes.",
+						  errdetail("It is no argon2id string of at most %d kB "
+									"and %d passes, and no bcrypt string of "
+									"a cost from 4 to 14.",
 									MEMORY_MAX, PASSES_MAX)));
 	}
 
@@ -278,6 +285,26 @@ read_cost(const char *hash, HashCost *cost)
 }
 
 /*
+ * As plinth_account_verify(), for a bcrypt string.  It runs in a slot like any
+ * hash; other than libsodium's it may end in an error, or end the process.
+ */
+static bool
+verify_bcrypt(const char *password, size_t length, const char *hash)
+{
+	bool matches;
+
+	take_slot();
+	PG_ENSURE_ERROR_CLEANUP(free_slot_at_end, (Datum) 0);
+	{
+		matches = plinth_account_bcrypt_verify(password, length, hash);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(free_slot_at_end, (Datum) 0);
+	free_slot();
+
+	return matches;
+}
+
+/*
  * Wait up to SLOT_WAIT_MS for the right to compute a hash.
  */
 static void
@@ -333,4 +360,10 @@ free_slot(void)
 {
 	pg_atomic_fetch_sub_u32(&account->in_use, 1);
 	ConditionVariableSignal(&account->slot_freed);
+}
+
+static void
+free_slot_at_end(int code, Datum arg)
+{
+	free_slot();
 }

@@ -34,7 +34,8 @@
 
 /* The longest nap; a wake-up by latch ends it. */
 #define UPKEEP_NAP_MS 10000
-#define HOUR_MS (60 * 60 * 1000)
+#define MINUTE_MS (60 * 1000)
+#define HOUR_MS (60 * MINUTE_MS)
 #define DAY_MS (24 * HOUR_MS)
 
 /* A function of a module that is called again and again. */
@@ -64,6 +65,8 @@ static const UpkeepCall partitions = {"audit", "ensure_partitions",
 									  "SELECT audit.ensure_partitions()"};
 static const UpkeepCall expiry = {"auth", "purge_expired",
 								  "SELECT auth.purge_expired()"};
+static const UpkeepCall successors = {"auth", "empty_successors",
+									  "SELECT auth.empty_successors()"};
 
 static UpkeepStep steps[] = {
 	{.activity = "comparing the keyring with the data",
@@ -77,6 +80,10 @@ static UpkeepStep steps[] = {
 	 .interval_ms = HOUR_MS,
 	 .run = call_as_owner,
 	 .arg = &expiry},
+	{.activity = "removing the successors of refresh tokens",
+	 .interval_ms = MINUTE_MS,
+	 .run = call_as_owner,
+	 .arg = &successors},
 };
 
 void

@@ -96,8 +96,9 @@ CREATE TABLE @schema@.refresh_tokens (
 	revoked_at			timestamptz
 );
 COMMENT ON TABLE @schema@.refresh_tokens IS 'SHA-256 of refresh tokens; the tokens are stored nowhere';
-COMMENT ON COLUMN @schema@.refresh_tokens.successor_sealed IS 'the next token, sealed under a key derived from this one';
+COMMENT ON COLUMN @schema@.refresh_tokens.successor_sealed IS 'the next token, sealed under a key derived from this one, until the grace is over';
 CREATE INDEX refresh_tokens_session_id_idx ON @schema@.refresh_tokens (session_id);
+CREATE INDEX refresh_tokens_sealed_idx ON @schema@.refresh_tokens (used_at) WHERE successor_sealed IS NOT NULL;
 
 CREATE TABLE @schema@.lockouts (
 	id				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -135,20 +135,15 @@ CREATE FUNCTION @schema@.session_json(account @schema@.users, session @schema@.s
 COMMENT ON FUNCTION @schema@.session_json(@schema@.users, @schema@.sessions, text) IS
 'what a sign-in answers: access token (RFC 7519; the extension adds iss and aud), its life in seconds and its end in seconds since 1970, the refresh token, the user';
 
-CREATE FUNCTION @schema@.add_refresh_token(session @schema@.sessions, parent_id bigint) RETURNS text
-	LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION @schema@.add_refresh_token(session @schema@.sessions, parent_id bigint, token text) RETURNS void
+	LANGUAGE sql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
-	DECLARE
-		token	text := plinth.auth_new_token();
-	BEGIN
-		INSERT INTO @schema@.refresh_tokens (session_id, token_hash, parent_id, expires_at)
-		VALUES (session.id, @schema@.token_hash(token), add_refresh_token.parent_id,
-			least(clock_timestamp() + @schema@.ttl('session_idle_ttl'), session.not_after));
-		RETURN token;
-	END
+	INSERT INTO @schema@.refresh_tokens (session_id, token_hash, parent_id, expires_at)
+	VALUES (session.id, @schema@.token_hash(token), add_refresh_token.parent_id,
+		least(clock_timestamp() + @schema@.ttl('session_idle_ttl'), session.not_after))
 	$$;
-COMMENT ON FUNCTION @schema@.add_refresh_token(@schema@.sessions, bigint) IS
+COMMENT ON FUNCTION @schema@.add_refresh_token(@schema@.sessions, bigint, text) IS
 'a new refresh token of the session, of which only the hash is kept; parent_id = the token that it replaces, or NULL';
 
 CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
@@ -159,6 +154,7 @@ CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
 	DECLARE
 		account	@schema@.users;
 		session	@schema@.sessions;
+		token	text := plinth.auth_new_token();
 	BEGIN
 		UPDATE @schema@.users
 		SET last_sign_in_at = clock_timestamp(), failed_attempts = 0, locked_until = NULL
@@ -172,7 +168,8 @@ CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
 		RETURNING * INTO session;
 
 		PERFORM @schema@.record_event(account.id, session.id, 'SIGNED_IN');
-		RETURN @schema@.session_json(account, session, @schema@.add_refresh_token(session, NULL));
+		PERFORM @schema@.add_refresh_token(session, NULL, token);
+		RETURN @schema@.session_json(account, session, token);
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.open_session(uuid, text) IS

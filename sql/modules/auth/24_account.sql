@@ -89,49 +89,122 @@ CREATE FUNCTION @schema@.sign_in_with_password(email text, password text) RETURN
 COMMENT ON FUNCTION @schema@.sign_in_with_password(text, text) IS
 'starts a session and answers it; errors: 28000 "Invalid login credentials" for an unknown address, a wrong password, an unconfirmed, locked or banned account alike, after the same work, with the attempt in the security journal; PT429 too many attempts; 53000 no free hash slot within 50 ms, or the journal is full';
 
+CREATE FUNCTION @schema@.presented_again(token text) RETURNS @schema@.refresh_tokens
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		spent	@schema@.refresh_tokens;
+	BEGIN
+		SELECT t.* INTO spent FROM @schema@.refresh_tokens AS t
+		WHERE t.token_hash = @schema@.token_hash(presented_again.token) AND t.used_at IS NOT NULL
+		FOR NO KEY UPDATE;
+		IF NOT FOUND THEN
+			RETURN NULL;
+		END IF;
+
+		-- An answer that was lost, or two windows of one browser: nobody has used
+		-- the successor yet.  It is given once more; after that, only refused.
+		IF spent.used_at > clock_timestamp() - @schema@.ttl('refresh_grace')
+			AND EXISTS (SELECT FROM @schema@.refresh_tokens AS t
+				WHERE t.parent_id = spent.id AND t.used_at IS NULL AND t.revoked_at IS NULL)
+		THEN
+			UPDATE @schema@.refresh_tokens SET successor_sealed = NULL
+			WHERE id = spent.id AND successor_sealed IS NOT NULL;
+			RETURN spent;
+		END IF;
+
+		-- Two have the token, and one of them is a thief: neither goes on.
+		PERFORM plinth.auth_journal('revocation', s.user_id, s.id) FROM @schema@.sessions AS s
+		WHERE s.id = spent.session_id AND s.revoked_at IS NULL;
+		RETURN NULL;
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.presented_again(text) IS
+'a refresh token that has been used before: within the grace its row, with successor_sealed the first time, as long as its successor is unused (RFC 9700 section 4.14.2); else NULL, with its session ended through the security journal';
+
 CREATE FUNCTION @schema@.refresh_session(refresh_token text) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	AS $$
 	#variable_conflict use_column
 	DECLARE
-		spent	@schema@.refresh_tokens;
-		session	@schema@.sessions;
-		account	@schema@.users;
+		spent		@schema@.refresh_tokens;
+		session		@schema@.sessions;
+		account		@schema@.users;
+		successor	text := plinth.auth_new_token();
+		again		boolean;
 	BEGIN
 		PERFORM @schema@.limit_attempts(NULL);
 
 		-- Of any number of callers with one token this lets a single one pass.
 		UPDATE @schema@.refresh_tokens
-		SET used_at = clock_timestamp()
+		SET used_at = clock_timestamp(),
+			successor_sealed = CASE WHEN @schema@.ttl('refresh_grace') > '0'
+				THEN plinth.auth_successor_seal(refresh_session.refresh_token, successor) END
 		WHERE token_hash = @schema@.token_hash(refresh_session.refresh_token)
 			AND used_at IS NULL AND revoked_at IS NULL AND expires_at > clock_timestamp()
 		RETURNING * INTO spent;
+		again := NOT FOUND;
+		IF again THEN
+			spent := @schema@.presented_again(refresh_session.refresh_token);
+			successor := plinth.auth_successor_open(refresh_session.refresh_token, spent.successor_sealed);
+		END IF;
 
 		-- The row is locked: a sign-out at the same moment comes before or after.
-		IF FOUND THEN
+		IF successor IS NOT NULL AND plinth.auth_journal_pending('revocation', spent.session_id) = 0 THEN
 			UPDATE @schema@.sessions
 			SET user_agent = coalesce(plinth.auth_user_agent(), user_agent),
 				ip = coalesce(plinth.auth_client_address(), ip)
 			WHERE id = spent.session_id AND revoked_at IS NULL AND not_after > clock_timestamp()
 				AND updated_at > clock_timestamp() - @schema@.ttl('session_idle_ttl')
 			RETURNING * INTO session;
-		END IF;
-		IF FOUND THEN
 			SELECT u.* INTO account FROM @schema@.users AS u
 			WHERE u.id = session.user_id AND (u.banned_until IS NULL OR u.banned_until <= clock_timestamp());
 		END IF;
-		IF NOT FOUND THEN
+		IF account.id IS NULL THEN
 			RAISE EXCEPTION 'Invalid or expired token'
 				USING ERRCODE = 'invalid_authorization_specification';
 		END IF;
 
+		IF NOT again THEN
+			PERFORM @schema@.add_refresh_token(session, spent.id, successor);
+			UPDATE @schema@.refresh_tokens SET successor_sealed = NULL
+			WHERE id = spent.parent_id AND successor_sealed IS NOT NULL;
+		END IF;
 		PERFORM @schema@.record_event(account.id, session.id, 'TOKEN_REFRESHED');
-		RETURN @schema@.session_json(account, session, @schema@.add_refresh_token(session, spent.id));
+		RETURN @schema@.session_json(account, session, successor);
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.refresh_session(text) IS
-'exchanges a refresh token, once, for a new access and refresh token of its session (RFC 6749 section 6, rotation as RFC 9700 section 4.14.2); errors: 28000 the token is unknown, used or expired, its session has ended, or its user is banned; PT429 too many attempts; 40001 lost to another use of the token at a stricter isolation level';
+'exchanges a refresh token, once, for a new access and refresh token of its session (RFC 6749 section 6, rotation as RFC 9700 section 4.14.2); within the setting auth.refresh_grace of that the same successor is given once more, while it is unused; a used token presented later ends the session, which stands whatever becomes of the transaction; errors: 28000 the token is unknown, used or expired, its session has ended, or its user is banned; PT429 too many attempts; 53000 the security journal is full; 40001 lost to another use of the token at a stricter isolation level';
+
+CREATE FUNCTION @schema@.empty_successors() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		emptied	bigint;
+	BEGIN
+		IF NOT plinth.is_service() THEN
+			RAISE EXCEPTION 'permission denied for function empty_successors'
+				USING ERRCODE = 'insufficient_privilege';
+		END IF;
+
+		-- The upkeep worker waits for nobody's lock: what is in use comes later.
+		UPDATE @schema@.refresh_tokens AS t SET successor_sealed = NULL
+		WHERE t.id IN (
+			SELECT r.id FROM @schema@.refresh_tokens AS r
+			WHERE r.successor_sealed IS NOT NULL
+				AND r.used_at <= clock_timestamp() - @schema@.ttl('refresh_grace')
+			FOR NO KEY UPDATE SKIP LOCKED);
+		GET DIAGNOSTICS emptied = ROW_COUNT;
+		RETURN emptied;
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.empty_successors() IS
+'removes the sealed successors of refresh tokens whose grace is over; returns how many; the upkeep worker calls it each minute; errors: 42501 caller is not the service';
 
 CREATE FUNCTION @schema@.sign_out(scope text DEFAULT 'local') RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -268,11 +341,17 @@ CREATE FUNCTION @schema@.purge_expired() RETURNS bigint
 		total := total + gone;
 		DELETE FROM @schema@.sessions AS s WHERE s.not_after < horizon OR s.revoked_at < horizon;
 		GET DIAGNOSTICS gone = ROW_COUNT;
+		total := total + gone;
+		-- Sources are remembered for as long as they may be of use to their users.
+		DELETE FROM @schema@.lockouts AS l
+		WHERE l.last_failure_at < horizon - interval '30 days'
+			AND (l.last_success_at IS NULL OR l.last_success_at < horizon - interval '1 year');
+		GET DIAGNOSTICS gone = ROW_COUNT;
 		RETURN total + gone;
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.purge_expired() IS
-'removes one-time tokens, sign-ins under way, challenges, factors that were never finished, refresh tokens and sessions that ended more than a day ago; returns how many rows; errors: 42501 caller is not the service';
+'removes one-time tokens, sign-ins under way, challenges, factors that were never finished, refresh tokens and sessions that ended more than a day ago, and what is known of sources that failed last a month and signed in last a year before that; returns how many rows; errors: 42501 caller is not the service';
 
 CREATE FUNCTION @schema@.own_account()
 	RETURNS TABLE (id uuid, email text, email_confirmed_at timestamptz, user_metadata jsonb, app_metadata jsonb,

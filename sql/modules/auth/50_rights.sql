@@ -33,7 +33,8 @@ GRANT EXECUTE ON FUNCTION @schema@.sign_out(text), @schema@.get_user(), @schema@
 	TO authenticated;
 
 -- the service
-GRANT EXECUTE ON FUNCTION @schema@.generate_link(text, text, text), @schema@.anon_key(interval), @schema@.purge_expired()
+GRANT EXECUTE ON FUNCTION @schema@.generate_link(text, text, text), @schema@.anon_key(interval), @schema@.purge_expired(),
+	@schema@.empty_successors()
 	TO service_role;
 
 -- the service, and users whom the function finds to be administrators

@@ -39,6 +39,51 @@ FROM unnest(ARRAY[NULL, '', 'password', '$2a$06$ohhDgHPIBKYqB7RFUCCAFO8q5SyQpHvN
 	repeat('$argon2id$v=19$m=65536,t=2,p=1$AA', 10)]) AS h (hash);
 RESET client_min_messages;
 
+-- bcrypt strings made elsewhere: vectors of its reference implementation, under
+-- each name that they go by
+SELECT password, plinth.auth_password_verify(password, hash) AS matches
+FROM (VALUES ('U*U', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'),
+	('U*U', '$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'),
+	('U*U', '$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'),
+	('U*U*', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK'),
+	('U*U*U', '$2a$05$XXXXXXXXXXXXXXXXXXXXXOAcXxm9kjPGEMsLznoKqmqw7tc8WCx4a'),
+	('', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy'),
+	('U*V', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'),
+	('u*u', '$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW')) AS v (password, hash);
+-- and what is none, or takes too long: its cost is 31, 15, 03, its length or
+-- alphabet another, or it has the error of $2x$
+SELECT plinth.auth_password_verify('U*U', hash) AS matches
+FROM unnest(ARRAY['$2a$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW',
+	'$2a$15$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW',
+	'$2a$03$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW',
+	'$2x$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW',
+	'$2$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW', '$2a$05$', '$2', '$2a$xx$',
+	'$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOe', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeWW',
+	'$2a$05$CCCCCCCCCCCCCCCCCCCCC*E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW', '$2a$05' || repeat('C', 1000000)]) AS h (hash);
+SELECT plinth.auth_password_verify(repeat('x', 1025), '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW') AS too_long,
+	plinth.auth_password_verify(NULL, '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW') AS is_null,
+	plinth.auth_password_outdated('$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW') AS outdated;
+-- pgcrypto is found where it is, and only its own function
+CREATE SCHEMA regress_plinth_decoy;
+CREATE FUNCTION regress_plinth_decoy.crypt(text, text) RETURNS text LANGUAGE sql AS 'SELECT $2';
+SET search_path = regress_plinth_decoy, public;
+SELECT plinth.auth_password_verify('wrong', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW') AS fooled,
+	plinth.auth_password_verify('U*U', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW') AS matches;
+RESET search_path;
+DROP FUNCTION regress_plinth_decoy.crypt(text, text);
+DROP SCHEMA regress_plinth_decoy;
+
+-- a successor is for those who have the token before it, and for them whole
+SELECT plinth.auth_successor_seal('before', 'after') AS sealed \gset
+SELECT plinth.auth_successor_open('before', :'sealed') AS opened,
+	plinth.auth_successor_open('Before', :'sealed') AS other_token,
+	plinth.auth_successor_seal('before', 'after') <> :'sealed' AS never_the_same,
+	octet_length(:'sealed'::bytea) AS bytes;
+SELECT count(plinth.auth_successor_open('before', set_byte(:'sealed', n, get_byte(:'sealed', n) # 1))) AS changed,
+	count(plinth.auth_successor_open('before', substr(:'sealed'::bytea, 1, n))) AS cut
+FROM generate_series(0, 45) AS n;
+SELECT plinth.auth_successor_open('before', NULL) IS NULL AS is_null, plinth.auth_successor_seal(NULL, 'x') IS NULL AS is_null;
+
 -- weaker ones are known as such, stronger ones are left alone
 SELECT plinth.auth_password_outdated(:'hash') AS same;
 SET plinth.password_memory = '20MB';
@@ -84,6 +129,8 @@ SELECT plinth.auth_password_verify('correct horse', 'x');
 SELECT plinth.auth_password_outdated('x');
 SELECT plinth.auth_password_check('correct horse');
 SELECT plinth.auth_new_token();
+SELECT plinth.auth_successor_seal('x', 'y');
+SELECT plinth.auth_successor_open('x', 'y');
 SET plinth.password_memory = '64MB';
 SET ROLE authenticated;
 SELECT plinth.auth_password_hash('correct horse');

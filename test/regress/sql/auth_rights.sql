@@ -173,7 +173,7 @@ FROM unnest(ARRAY[
 	'SELECT auth.record_event(NULL, NULL, ''SIGNED_IN'')',
 	'SELECT auth.check_redirect(NULL)',
 	'SELECT auth.session_json(NULL, NULL, NULL)',
-	'SELECT auth.add_refresh_token(NULL, NULL)',
+	'SELECT auth.add_refresh_token(NULL, NULL, NULL)',
 	'SELECT auth.open_session(''00000000-0000-4000-8000-0000000000a1'', ''pwd'')'
 ]) WITH ORDINALITY AS s (statement, n) ORDER BY n;
 
