@@ -90,3 +90,8 @@ installcheck-regress:
 installcheck-isolation:
 	$(pg_isolation_regress_installcheck) $(ISOLATION_OPTS) $(ISOLATION)
 .PHONY: installcheck-regress installcheck-isolation
+
+# Fuzz the parsers for FUZZ_SECONDS (3600); builds apart from the library.
+fuzz:
+	PG_CONFIG='$(PG_CONFIG)' $(srcdir)/scripts/fuzz
+.PHONY: fuzz
