@@ -60,6 +60,11 @@ my @modules = (
 			FROM social.user_levels WHERE user_id = '$ben'},
 	},
 	{
+		name => 'series',
+		fill => q{SET ROLE service_role; SELECT plinth.series_next('LAB') FROM generate_series(1, 41)},
+		works => q{SET ROLE service_role; SELECT plinth.series_next('LAB') = 'LAB-000042'},
+	},
+	{
 		name => 'realtime',
 		fill => q{ALTER PUBLICATION plinth_realtime ADD TABLE public.notes},
 		works => q{SELECT count(*) = 1 FROM pg_publication_tables WHERE pubname = 'plinth_realtime' AND tablename = 'notes'},
