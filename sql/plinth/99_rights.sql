@@ -73,6 +73,9 @@ GRANT EXECUTE ON FUNCTION plinth.auth_journal(text, uuid, uuid), plinth.auth_jou
 -- audit: who owns tables may make its triggers; firing them needs no right
 GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row()
 	TO plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.audit_verify(timestamptz, timestamptz, jsonb),
+	plinth.audit_proof(uuid), plinth.audit_head()
+	TO plinth_owner;
 
 -- secrets; what changes the keyring is for superusers only
 GRANT EXECUTE ON FUNCTION plinth.keys(), plinth.keyring_problem() TO service_role, plinth_owner, pg_monitor;

@@ -3,8 +3,8 @@
  * audit.h
  *		What changed, by whom?
  *
- * The room's work is done by trigger functions, which SQL calls; the rest of
- * the library only needs its settings.
+ * The room's work is done by functions that SQL calls, triggers above all;
+ * the rest of the library needs its settings and the step that seals the log.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,5 +13,13 @@
 
 /* Define plinth.audit_*; called once, by plinth.c. */
 extern void plinth_audit_define_settings(void);
+
+extern int plinth_audit_seal_interval; /* milliseconds */
+
+/*
+ * Seal the records that have no seal.  A step of the upkeep worker: in a
+ * transaction of its own, with SPI, where plinth_module_identity_matches().
+ */
+extern void plinth_audit_seal_step(void *arg);
 
 #endif /* PLINTH_AUDIT_H */

@@ -165,6 +165,9 @@ extern void plinth_audit_target_open(AuditTarget *target, TimestampTz at);
 extern void plinth_audit_target_index(AuditTarget *target, TupleTableSlot *slot);
 extern void plinth_audit_target_close(AuditTarget *target);
 
+/* audit_seal.c */
+extern void plinth_audit_seal_define_settings(void);
+
 /* audit_statement.c */
 extern TimestampTz plinth_audit_statement_begin(void);
 extern void plinth_audit_statement_values(const AuditShape *shape,

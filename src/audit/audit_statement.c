@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -25,6 +26,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "audit/audit_seal.h"
 #include "base/names.h"
 #include "claims/claims.h"
 
@@ -242,12 +244,7 @@ current_era(void)
 {
 	if (!FullTransactionIdEquals(era.transaction, statement.transaction))
 	{
-		Oid schema = get_namespace_oid(PLINTH_SCHEMA, true);
-		Oid relid = OidIsValid(schema)
-						? get_relname_relid("installed_modules", schema)
-						: InvalidOid;
-
-		era.number = OidIsValid(relid) ? read_era(relid) : 1;
+		era.number = plinth_audit_era();
 		era.transaction = statement.transaction;
 	}
 
@@ -255,14 +252,34 @@ current_era(void)
 }
 
 /*
+ * The era as the active snapshot has it.
+ */
+int16
+plinth_audit_era(void)
+{
+	Oid schema = get_namespace_oid(PLINTH_SCHEMA, true);
+	Oid relid = OidIsValid(schema)
+					? get_relname_relid("installed_modules", schema)
+					: InvalidOid;
+
+	return OidIsValid(relid) ? read_era(relid) : 1;
+}
+
+/*
  * Read the era of our module.  The table has a row for each module, so it is
  * read from end to end.
+ *
+ * In a restored database that waits for plinth.enable() transaction ids are
+ * those of this cluster already, so its records belong to the era that
+ * plinth.enable() will begin.
  */
 static int16
 read_era(Oid relid)
 {
 	AttrNumber module = get_attnum(relid, "module");
 	AttrNumber number = get_attnum(relid, "era");
+	AttrNumber cluster = get_attnum(relid, "system_identifier");
+	AttrNumber database = get_attnum(relid, "database_oid");
 	Relation rel = table_open(relid, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
@@ -277,7 +294,16 @@ read_era(Oid relid)
 
 		if (!no_module && !no_era &&
 			strcmp(TextDatumGetCString(name), AUDIT_MODULE) == 0)
+		{
+			Datum identifier = slot_getattr(slot, cluster, &no_module);
+			Datum oid = slot_getattr(slot, database, &no_era);
+
 			found = DatumGetInt16(value);
+			if (no_module || no_era ||
+				(uint64) DatumGetInt64(identifier) != GetSystemIdentifier() ||
+				DatumGetObjectId(oid) != MyDatabaseId)
+				found++;
+		}
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);

@@ -60,6 +60,7 @@ plinth_audit_define_settings(void)
 							 "Enables whole rows in the audit records of updates.",
 							 "When off, only the columns that changed are kept.",
 							 &full_rows, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	plinth_audit_seal_define_settings();
 }
 
 /*

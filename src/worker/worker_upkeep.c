@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "account/account.h"
+#include "audit/audit.h"
 #include "base/compat.h"
 #include "base/names.h"
 #include "base/worker.h"
@@ -50,13 +51,15 @@ typedef struct UpkeepStep
 {
 	const char *activity; /* what pg_stat_activity shows meanwhile */
 	int interval_ms;
-	void (*run)(void *arg); /* in a transaction, with SPI */
+	const int *interval_setting; /* in place of it, when not NULL */
+	void (*run)(void *arg);		 /* in a transaction, with SPI */
 	const void *arg;
-	TimestampTz due; /* 0: at once */
+	TimestampTz done_at; /* 0: it is due at once */
 } UpkeepStep;
 
 static void upkeep_loop(void);
 static void commit_journal(void);
+static TimestampTz due_at(const UpkeepStep *step);
 static void check_database(void *arg);
 static void call_as_owner(void *arg);
 static void check_keyring(void *arg);
@@ -84,6 +87,9 @@ static UpkeepStep steps[] = {
 	 .interval_ms = MINUTE_MS,
 	 .run = call_as_owner,
 	 .arg = &successors},
+	{.activity = "sealing the audit log",
+	 .interval_setting = &plinth_audit_seal_interval,
+	 .run = plinth_audit_seal_step},
 };
 
 void
@@ -109,13 +115,12 @@ upkeep_loop(void)
 		{
 			UpkeepStep *step = &steps[i];
 
-			if (step->due > GetCurrentTimestamp())
+			if (due_at(step) > GetCurrentTimestamp())
 				continue;
 			plinth_worker_set_state(WORKER_RUNNING);
 			(void) plinth_worker_attempt(step->activity, step->run,
 										 unconstify(void *, step->arg));
-			step->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													step->interval_ms);
+			step->done_at = GetCurrentTimestamp();
 			CHECK_FOR_INTERRUPTS();
 			/* somebody waits for it */
 			commit_journal();
@@ -129,7 +134,7 @@ upkeep_loop(void)
 			now, plinth_account_journal_due(
 					 Min(UPKEEP_NAP_MS, Min(leaderboard_ms, rotation_ms))));
 		for (int i = 0; i < (int) lengthof(steps); i++)
-			next = Min(next, steps[i].due);
+			next = Min(next, due_at(&steps[i]));
 		(void) plinth_worker_wait(TimestampDifferenceMilliseconds(now, next),
 								  plinth_wait_event("PlinthUpkeepMain"));
 	}
@@ -153,6 +158,21 @@ commit_journal(void)
 }
 
 /*
+ * When a step is due next, by its interval as it is now.
+ */
+static TimestampTz
+due_at(const UpkeepStep *step)
+{
+	int interval_ms = step->interval_setting != NULL ? *step->interval_setting
+													 : step->interval_ms;
+
+	if (step->done_at == 0)
+		return 0;
+
+	return TimestampTzPlusMilliseconds(step->done_at, interval_ms);
+}
+
+/*
  * Is it still for us to work here?  And which modules have come since?
  */
 static void
@@ -167,7 +187,7 @@ check_database(void *arg)
 	modules = list_length(plinth_module_instances());
 	if (modules != known_modules)
 		for (int i = 0; i < (int) lengthof(steps); i++)
-			steps[i].due = 0;
+			steps[i].done_at = 0;
 	known_modules = modules;
 }
 

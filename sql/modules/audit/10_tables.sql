@@ -8,7 +8,8 @@
 -- Needs:	auth
 -- Offers:	@schema@.attach(), @schema@.detach(), @schema@.history(),
 --			@schema@.log_activity(), @schema@.ensure_partitions(),
---			@schema@.purge(), @schema@.add_index()
+--			@schema@.purge(), @schema@.add_index(), @schema@.verify(),
+--			@schema@.head(), @schema@.proof()
 -- Rights:	administrators and service_role read; users read their own
 --			activities; nobody writes but triggers and functions
 -- Tests:	test/regress/sql/audit*.sql
@@ -82,6 +83,80 @@ CREATE INDEX idx_audit_logs_created
 	ON @schema@.audit_logs USING brin (created_at);
 CREATE INDEX idx_audit_logs_table
 	ON @schema@.audit_logs USING brin (table_schema, table_name, created_at);
+
+-- ---------------------------------------------------------------------
+-- Table: @schema@.seals
+--
+--		Signed roots of Merkle trees over the log, each holding the hash of
+--		the one before.  leaves keeps 24 bytes of each record (its id and the
+--		first 8 of its hash), so that verification can name what is wrong.
+-- ---------------------------------------------------------------------
+CREATE TABLE @schema@.seals (
+	id			bigint		GENERATED ALWAYS AS IDENTITY,
+	era			smallint	NOT NULL,
+	snapshot	pg_snapshot	NOT NULL,
+	first_at	timestamptz	NOT NULL,
+	last_at		timestamptz	NOT NULL,
+	rows		bigint		NOT NULL,
+	root		bytea		NOT NULL,
+	previous	bytea,
+	leaves		bytea,
+	signature	bytea		NOT NULL,
+	key_id		smallint	NOT NULL,
+	sealed_at	timestamptz	NOT NULL,
+	CONSTRAINT seals_pkey PRIMARY KEY (id)
+);
+
+-- hashes do not compress
+ALTER TABLE @schema@.seals ALTER COLUMN leaves SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE @schema@.seals IS
+'signed roots over the records of the log, made by the upkeep worker every plinth.audit_seal_interval, checked by @schema@.verify(), and never changed';
+COMMENT ON COLUMN @schema@.seals.snapshot IS
+'a record belongs to the first seal of its era whose snapshot sees its transaction as finished';
+COMMENT ON COLUMN @schema@.seals.first_at IS
+'the least created_at of the records';
+COMMENT ON COLUMN @schema@.seals.last_at IS
+'the greatest created_at of the records';
+COMMENT ON COLUMN @schema@.seals.rows IS
+'number of records';
+COMMENT ON COLUMN @schema@.seals.root IS
+'RFC 9162 section 2.1 tree hash of the records in the order of (txid, created_at, id)';
+COMMENT ON COLUMN @schema@.seals.previous IS
+'SHA-256 of the seal before; null in the first';
+COMMENT ON COLUMN @schema@.seals.leaves IS
+'for each record, in the order of the tree, its id and the first 8 bytes of its leaf hash; null when there are more than 4 million';
+COMMENT ON COLUMN @schema@.seals.signature IS
+'Ed25519 over all other columns, as docs/audit.md describes';
+COMMENT ON COLUMN @schema@.seals.key_id IS
+'the key of plinth.keys that signed';
+
+-- ---------------------------------------------------------------------
+-- Table: @schema@.marks
+--
+--		What was done to the trail rather than to the tables that it follows.
+-- ---------------------------------------------------------------------
+CREATE TABLE @schema@.marks (
+	id				bigint		GENERATED ALWAYS AS IDENTITY,
+	kind			text		NOT NULL,
+	table_schema	text,
+	table_name		text,
+	command			text,
+	user_id			uuid,
+	db_user			text		NOT NULL DEFAULT session_user,
+	txid			xid8		NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+	created_at		timestamptz	NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT marks_pkey PRIMARY KEY (id),
+	CONSTRAINT marks_kind_check
+		CHECK (kind IN ('trigger_disabled', 'replica_role', 'ddl', 'privilege', 'purge'))
+);
+
+COMMENT ON TABLE @schema@.marks IS
+'what was done to the trail: a purged month; never changed';
+COMMENT ON COLUMN @schema@.marks.kind IS
+'trigger_disabled, replica_role, ddl, privilege or purge';
+COMMENT ON COLUMN @schema@.marks.command IS
+'the command that did it';
 
 -- ---------------------------------------------------------------------
 -- Table: @schema@.activity_logs

@@ -176,7 +176,7 @@ COMMENT ON FUNCTION @schema@.guard_partition(text) IS
 --			 -> bigint
 --
 --		Drop the log's partitions whose months ended so long ago, and delete
---		activities of that age.
+--		activities of that age.  Each month leaves a mark; its seals stay.
 --
 --	older_than, activity_older_than		NULL = plinth.setting(
 --				'audit.retention') and ('audit.activity_retention')
@@ -223,6 +223,10 @@ BEGIN
 		EXECUTE format('SELECT count(*) FROM @schema@.%I', old_partition.relname)
 			INTO gone;
 		EXECUTE format('DROP TABLE @schema@.%I', old_partition.relname);
+		-- the seals stay, and say "purged"
+		INSERT INTO @schema@.marks (kind, table_schema, table_name, command, user_id)
+		VALUES ('purge', '@schema@', old_partition.relname,
+				format('@schema@.purge(%L)', log_age), auth.uid());
 		total := total + gone;
 	END LOOP;
 

@@ -19,3 +19,13 @@ ALTER TABLE @schema@.audit_logs ENABLE ALWAYS TRIGGER audit_logs_immutable;
 ALTER TABLE @schema@.audit_logs ENABLE ALWAYS TRIGGER audit_logs_immutable_row;
 ALTER TABLE @schema@.audit_logs ENABLE ALWAYS TRIGGER audit_logs_immutable_truncate;
 
+
+CREATE TRIGGER seals_immutable
+	BEFORE UPDATE OR DELETE OR TRUNCATE ON @schema@.seals
+	FOR EACH STATEMENT EXECUTE FUNCTION @schema@.refuse_change();
+CREATE TRIGGER marks_immutable
+	BEFORE UPDATE OR DELETE OR TRUNCATE ON @schema@.marks
+	FOR EACH STATEMENT EXECUTE FUNCTION @schema@.refuse_change();
+
+ALTER TABLE @schema@.seals ENABLE ALWAYS TRIGGER seals_immutable;
+ALTER TABLE @schema@.marks ENABLE ALWAYS TRIGGER marks_immutable;

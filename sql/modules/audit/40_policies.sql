@@ -7,6 +7,16 @@ CREATE POLICY audit_logs_admin ON @schema@.audit_logs
 	FOR SELECT TO authenticated
 	USING ((SELECT auth.is_admin()));
 
+ALTER TABLE @schema@.seals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY seals_admin ON @schema@.seals
+	FOR SELECT TO authenticated
+	USING ((SELECT auth.is_admin()));
+
+ALTER TABLE @schema@.marks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY marks_admin ON @schema@.marks
+	FOR SELECT TO authenticated
+	USING ((SELECT auth.is_admin()));
+
 ALTER TABLE @schema@.activity_logs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY activity_logs_own ON @schema@.activity_logs
 	FOR SELECT TO authenticated
