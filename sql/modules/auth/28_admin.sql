@@ -35,7 +35,7 @@ CREATE FUNCTION @schema@.account_for_admin(id uuid, function_name text, loses_po
 		-- The caller may have ceased to be one while this waited.
 		PERFORM FROM @schema@.users AS u
 		WHERE u.app_role = 'admin' OR u.id = account_for_admin.id
-		ORDER BY u.id FOR UPDATE;
+		ORDER BY u.id FOR NO KEY UPDATE;
 		IF NOT (plinth.is_service() OR @schema@.is_admin()) THEN
 			RAISE EXCEPTION 'permission denied for function %', function_name
 				USING ERRCODE = 'insufficient_privilege';

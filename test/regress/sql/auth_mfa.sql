@@ -91,8 +91,12 @@ SELECT string_agg(k, ' ' ORDER BY k) AS fields, plinth.jwt_verify(:'answer'::jso
 	plinth.jwt_verify(:'answer'::jsonb ->> 'access_token') -> 'amr' AS amr FROM jsonb_object_keys(:'answer'::jsonb) AS k;
 SELECT id = '00000000-0000-4000-8000-0000000000a1' AS this, aal, amr, factor_id = :'factor_id' AS by_factor FROM auth.sessions
 WHERE user_id = '00000000-0000-4000-8000-0000000000a1' ORDER BY 1;
+-- what its refresh token gives says so too
+INSERT INTO auth.refresh_tokens (session_id, token_hash, expires_at)
+VALUES ('00000000-0000-4000-8000-0000000000a1', sha256('the refresh token'), now() + interval '1 day');
+SELECT claims ->> 'aal' AS aal, claims -> 'amr' AS amr FROM plinth.jwt_verify(auth.refresh_session('the refresh token') ->> 'access_token') AS claims;
 SELECT status, last_used_step IS NOT NULL AS used FROM auth.mfa_factors WHERE id = :'factor_id';
-SELECT event, session_id = '00000000-0000-4000-8000-0000000000a1' AS this FROM auth.events;
+SELECT event, session_id = '00000000-0000-4000-8000-0000000000a1' AS this FROM auth.events ORDER BY id;
 
 --
 -- a challenge once, a code once, the neighbours of its time
@@ -220,7 +224,7 @@ SELECT auth.mfa_unenroll(:'factor_id');
 RESET ROLE;
 SELECT right(id::text, 2) AS session, aal, amr, factor_id FROM auth.sessions WHERE user_id = '00000000-0000-4000-8000-0000000000a1' ORDER BY id;
 SELECT count(*) AS codes FROM auth.mfa_recovery_codes;
-SELECT event, count(*) FROM auth.events WHERE event <> 'SIGN_IN_FAILED' GROUP BY event ORDER BY event;
+SELECT event, count(*) FROM auth.events WHERE event NOT IN ('SIGN_IN_FAILED', 'TOKEN_REFRESHED') GROUP BY event ORDER BY event;
 
 -- challenges are limited like attempts to sign in
 UPDATE plinth.rate_limit_tiers SET enabled = true, requests = 1 WHERE name = 'anonymous';
