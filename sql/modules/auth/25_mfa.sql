@@ -167,8 +167,9 @@ CREATE FUNCTION @schema@.mfa_proven(factor @schema@.mfa_factors, code text, OUT 
 		step := plinth.auth_totp_step(plinth.unseal(factor.secret_sealed, @schema@.mfa_context(factor.id)),
 			code, clock_timestamp(), factor.last_used_step);
 		proven := step IS NOT NULL;
-		-- A spare code stands for a factor that counts already.
-		IF NOT proven AND factor.status = 'verified' THEN
+		-- A spare code stands for a factor that counts already; its spelling takes
+		-- more characters than the code has, but not many.
+		IF NOT proven AND factor.status = 'verified' AND octet_length(code) <= 64 THEN
 			UPDATE @schema@.mfa_recovery_codes SET used_at = clock_timestamp()
 			WHERE user_id = factor.user_id AND used_at IS NULL
 				AND code_hash = @schema@.token_hash(upper(regexp_replace(mfa_proven.code, '[^A-Za-z0-9]', '', 'g')));

@@ -27,6 +27,7 @@ CREATE FUNCTION @schema@.sign_in_with_provider(provider text, redirect_to text, 
 		END IF;
 		PERFORM @schema@.check_redirect(sign_in_with_provider.redirect_to);
 		IF sign_in_with_provider.code_challenge IS NULL
+			OR octet_length(sign_in_with_provider.code_challenge) <> 43
 			OR sign_in_with_provider.code_challenge !~ '^[A-Za-z0-9_-]{43}$'
 		THEN
 			RAISE EXCEPTION 'invalid code challenge'

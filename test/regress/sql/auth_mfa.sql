@@ -162,7 +162,7 @@ SELECT auth.mfa_challenge(:'factor_id') ->> 'challenge_id' AS challenge \gset
 SELECT pg_temp.guess(:'factor_id', :'challenge', '1') FROM generate_series(1, 4);
 SELECT pg_temp.guess(:'factor_id', :'challenge', pg_temp.code(:'factor_id')) AS fifth;
 SELECT auth.mfa_challenge(:'factor_id') ->> 'challenge_id' AS challenge \gset
-SELECT pg_temp.guess(:'factor_id', :'challenge', '1') AS tenth;
+SELECT pg_temp.guess(:'factor_id', :'challenge', repeat('1', 1000000)) AS tenth;
 SELECT pg_temp.guess(:'factor_id', :'challenge', pg_temp.code(:'factor_id', '30 s')) AS right_but_too_many;
 RESET ROLE;
 SELECT sum(attempts) + plinth.auth_journal_pending('mfa_failure') AS counted FROM auth.mfa_challenges;

@@ -38,6 +38,7 @@ SELECT auth.sign_in_with_provider(NULL, 'https://example.com/auth/callback', :'c
 SELECT auth.sign_in_with_provider('github', 'https://evil.example/', :'challenge');
 SELECT auth.sign_in_with_provider('github', NULL, :'challenge');
 SELECT auth.sign_in_with_provider('github', 'https://example.com/auth/callback', :'challenge' || '=');
+SELECT auth.sign_in_with_provider('github', 'https://example.com/auth/callback', repeat('x', 1000000));
 SELECT auth.sign_in_with_provider('github', 'https://example.com/auth/callback', NULL);
 SELECT auth.sign_in_with_provider('github', 'https://example.com/auth/callback', :'challenge', '[]');
 SELECT auth.sign_in_with_provider('github', 'https://example.com/auth/callback', :'challenge', NULL);
@@ -78,6 +79,8 @@ SELECT auth.exchange_code(:'code', 'x' || substr(:'verifier', 2));
 SELECT auth.exchange_code('no such code', :'verifier');
 SELECT auth.exchange_code(NULL, :'verifier');
 SELECT auth.exchange_code(:'code', NULL);
+SELECT auth.exchange_code(repeat('x', 1000000), :'verifier');
+SELECT auth.exchange_code(:'code', repeat('x', 1000000));
 SELECT auth.exchange_code(:'code', :'verifier') AS session \gset
 SELECT auth.exchange_code(:'code', :'verifier');
 RESET ROLE;
