@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use MIME::Base64 ();
 use PlinthCluster;
 use PostgreSQL::Test::BackgroundPsql;
 use PostgreSQL::Test::Utils;
@@ -92,6 +93,33 @@ is($node->safe_psql('app', 'SELECT plinth.keyring_problem()'), 'Key 3, which thi
 replace_keyring($file, $ours);
 is($node->safe_psql('app', "SELECT convert_from(plinth.unseal(sealed, 'kept.sealed:1'), 'UTF8') FROM kept"), 'plain', 'with its keyring the data is as it was');
 is($node->safe_psql('app', 'SELECT plinth.keyring_problem() IS NULL'), 't', 'and nothing is wrong');
+
+# What is sent as a parameter is in no log, also when the statement fails; and
+# neither the log nor a dump has a key or a plaintext (S6.4, S11.2).
+my $secret = 'b4d0f00d-plaintext';
+my $script = PostgreSQL::Test::Utils::tempdir() . '/seal.sql';
+append_to_file($script, "INSERT INTO kept SELECT 2, plinth.seal(convert_to(:secret::text, 'UTF8'), 'kept.sealed:2');\n"
+	  . "SELECT plinth.unseal(plinth.reseal(sealed, 'kept.sealed:2'), 'kept.sealed:2') FROM kept WHERE id = 2;\n"
+	  . "SELECT plinth.unseal(plinth.seal(convert_to(:secret::text, 'UTF8'), 'kept.sealed:3'), 'kept.sealed:4');\n");
+$log_start = -s $node->logfile;
+command_checks_all(
+	[ 'pgbench', '-n', '-t', '1', '-M', 'extended', '-D', "secret=$secret", '-h', $node->host, '-p', $node->port, '-f', $script, 'app' ],
+	2, [qr/processed/], [qr/sealed value cannot be opened here/], 'seal, open and fail with a parameter');
+is($node->safe_psql('app', "SELECT convert_from(plinth.unseal(sealed, 'kept.sealed:2'), 'UTF8') FROM kept WHERE id = 2"), $secret, 'what was sent is sealed');
+like(slurp_file($node->logfile, $log_start), qr/INSERT INTO kept.*ERROR.*sealed value cannot be opened here/s, 'the statements and the error are in the log');
+$node->safe_psql('app', "SELECT plinth.rotate_keys(); SELECT plinth.key_create('token', 'HS256'); SELECT auth.jwks()");
+my @secrets = map { (split / /)[6] } grep { !/^#/ } split /\n/, slurp_file($file);
+cmp_ok(scalar(@secrets), '>=', 9, 'the keyring has all the keys');
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+$node->command_ok([ 'pg_dumpall', '-h', $node->host, '-p', $node->port, '-f', $dump ], 'a dump of all databases');
+my $dumped = slurp_file($dump);
+like($dumped, qr/COPY plinth\.key_checks .*\n3\t/, 'the dump has the check values');
+my $logged = slurp_file($node->logfile);
+# as text and as the bytes of a bytea
+my @forms = ($secret, unpack('H*', $secret), @secrets,
+	map { my $b = $_; $b =~ tr{-_}{+/}; my $bytes = MIME::Base64::decode_base64($b); substr(unpack('H*', $bytes), 0, 64) } @secrets);
+is(join(' ', grep { index($logged, $_) >= 0 } @forms), '', 'the log has neither a key nor the plaintext');
+is(join(' ', grep { index($dumped, $_) >= 0 } @forms), '', 'nor has the dump');
 
 $node->stop;
 done_testing();
