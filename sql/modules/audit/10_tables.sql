@@ -9,7 +9,7 @@
 -- Offers:	@schema@.attach(), @schema@.detach(), @schema@.history(),
 --			@schema@.log_activity(), @schema@.ensure_partitions(),
 --			@schema@.purge(), @schema@.add_index(), @schema@.verify(),
---			@schema@.head(), @schema@.proof()
+--			@schema@.head(), @schema@.proof(), @schema@.restore_row()
 -- Rights:	administrators and service_role read; users read their own
 --			activities; nobody writes but triggers and functions
 -- Tests:	test/regress/sql/audit*.sql
