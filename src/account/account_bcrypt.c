@@ -14,6 +14,8 @@
 
 #include "account/account_internal.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_collation.h"
