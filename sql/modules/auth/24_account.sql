@@ -271,7 +271,8 @@ CREATE FUNCTION @schema@.get_session() RETURNS jsonb
 	BEGIN
 		SELECT s.* INTO session FROM @schema@.sessions AS s
 		WHERE s.id = plinth.auth_session_id() AND s.user_id = plinth.auth_uid()
-			AND s.revoked_at IS NULL AND s.not_after > clock_timestamp();
+			AND s.revoked_at IS NULL AND s.not_after > clock_timestamp()
+			AND plinth.auth_journal_pending('revocation', s.id) = 0;
 		IF NOT FOUND THEN
 			RAISE EXCEPTION 'not signed in' USING ERRCODE = 'invalid_authorization_specification';
 		END IF;

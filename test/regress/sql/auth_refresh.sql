@@ -137,6 +137,8 @@ BEGIN;
 SELECT id AS session_id, user_id FROM auth.sessions FOR UPDATE \gset
 SELECT plinth.jwt_sign(jsonb_build_object('sub', :'user_id', 'session_id', :'session_id', 'role', 'authenticated')) AS token \gset
 SELECT auth.authenticate(:'token') IS NOT NULL AS authenticated;
+SELECT set_config('request.jwt.claims', plinth.jwt_verify(:'token')::text, true) IS NOT NULL AS set;
+SELECT auth.get_session() ->> 'id' = :'session_id' AS mine;
 SELECT plinth.auth_journal('revocation', :'user_id', :'session_id') AS committed;
 SELECT plinth.auth_journal_pending('revocation', :'session_id') AS pending, revoked_at FROM auth.sessions;
 SAVEPOINT s;
@@ -144,6 +146,11 @@ SAVEPOINT s;
 SELECT auth.authenticate(:'token');
 ROLLBACK TO s;
 SELECT auth.refresh_session(:'t2');
+ROLLBACK TO s;
+SELECT set_config('request.jwt.claims', plinth.jwt_verify(:'token')::text, true) IS NOT NULL AS set;
+SELECT auth.get_session();
+ROLLBACK TO s;
+SELECT plinth.pre_request();
 ROLLBACK;
 \set VERBOSITY default
 DO $$ BEGIN WHILE plinth.auth_journal_pending() > 0 LOOP PERFORM pg_sleep(0.005); END LOOP; END $$;
