@@ -213,6 +213,24 @@ cmp_ok($up, '<', 50, 'sign-up: the same work for each');
 note("medians differ by $in % and $up %");
 
 #
+# S3.3: a bcrypt hash is computed by pgcrypto, which may end in the middle
+#
+my $slow = q{SELECT plinth.auth_password_verify('x', '$2b$14$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW')};
+($code, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '100ms'; $slow");
+like($stderr, qr/57014/, 'bcrypt: cancelled in the middle');
+is((try_hash())[0], 'ok', 'and the slot is free again');
+($session, $pid) = (undef, undef);
+$session = $node->background_psql('postgres', on_error_stop => 0);
+$pid = $session->query_safe('SELECT pg_backend_pid()');
+$session->query_until(qr/^begun$/m, "\\echo begun\nDO \$\$ BEGIN LOOP PERFORM plinth.auth_password_verify('x', '\$2b\$14\$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'); END LOOP; END \$\$;\n");
+$node->poll_query_until('postgres',
+	"SELECT state = 'active' AND query LIKE '%LOOP%' FROM pg_stat_activity WHERE pid = $pid")
+  or die 'the session does not hash';
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 10000)");
+is((try_hash())[0], 'ok', 'bcrypt: terminated, and the slot is free again');
+$session->{run}->kill_kill;
+
+#
 # S7.6: without preloading there is no bound, so there is no hash
 #
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
