@@ -119,12 +119,20 @@ test('errors carry their SQLSTATE and never the token', async () => {
     q("SELECT plinth.check_rate_limit('someone', 'no such tier')")), { code: '22023' });
 });
 
-test('a refresh token works once, whoever of many comes first', async () => {
+test('a refresh token gives one successor, whoever of many comes first', async () => {
   const user = await member('refresh@example.com');
-  const tries = await Promise.allSettled(Array.from({ length: 4 }, () =>
+  const tries = await Promise.allSettled(Array.from({ length: 6 }, () =>
     request('anon', null, (q) => q('SELECT auth.refresh_session($1) AS session', [user.refresh_token]))));
-  assert.equal(tries.filter((t) => t.status === 'fulfilled').length, 1);
+  const answered = tries.filter((t) => t.status === 'fulfilled').map((t) => t.value[0].session.refresh_token);
+  // The first use, and once more within the grace: the same successor.
+  assert.equal(answered.length, 2);
+  assert.equal(new Set(answered).size, 1);
+  assert.notEqual(answered[0], user.refresh_token);
   for (const t of tries.filter((t) => t.status === 'rejected')) assert.equal(t.reason.code, '28000');
+  // The session stands: its newest token works.
+  const [{ session }] = await request('anon', null, (q) =>
+    q('SELECT auth.refresh_session($1) AS session', [answered[0]]));
+  assert.ok(session.access_token);
 });
 
 test('a limit holds across connections and rollbacks', async () => {
