@@ -1,7 +1,7 @@
 -- ---------------------------------------------------------------------
--- Room: audit, the seals
+-- Room: audit, the seals and marks
 --
---		The C behind audit.verify(), audit.proof() and audit.head(), which
+--		The trigger that marks the replica role, and the C behind audit.verify(), audit.proof() and audit.head(), which
 --		ask who calls; these have the rights of their caller.
 --
 -- Tests:	test/tap/080_audit_seals.pl
@@ -34,3 +34,11 @@ AS 'MODULE_PATHNAME', 'plinth_sql_audit_head';
 
 COMMENT ON FUNCTION plinth.audit_head() IS
 'the C behind audit.head(); errors: 55000 the log is not installed';
+
+CREATE FUNCTION plinth.audit_mark()
+RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'plinth_sql_audit_mark';
+
+COMMENT ON FUNCTION plinth.audit_mark() IS
+'writes a mark "replica_role" when a table is written to under session_replication_role = replica; BEFORE, FOR EACH STATEMENT, ENABLE ALWAYS; made by audit.attach(); errors: 39P01 not such a trigger';

@@ -120,5 +120,6 @@ extern const char *plinth_audit_seal_fault(const AuditSeal *seal);
 
 /* audit_statement.c */
 extern int16 plinth_audit_era(void);
+extern int16 plinth_audit_read_era(bool *is_ours);
 
 #endif /* PLINTH_AUDIT_SEAL_H */

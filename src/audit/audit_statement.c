@@ -64,7 +64,7 @@ static void set_uuid(AuditValues *common, AuditLogColumn column,
 static void set_text(AuditValues *common, AuditLogColumn column,
 					 const char *text);
 static int16 current_era(void);
-static int16 read_era(Oid relid);
+static int16 read_era(Oid relid, bool *is_ours);
 
 /*
  * Begin with the records of a statement, or go on with them.  Returns the
@@ -257,12 +257,26 @@ current_era(void)
 int16
 plinth_audit_era(void)
 {
+	bool is_ours;
+
+	return plinth_audit_read_era(&is_ours);
+}
+
+/*
+ * The same, and whether this is the database in which our module was
+ * enabled.
+ */
+int16
+plinth_audit_read_era(bool *is_ours)
+{
 	Oid schema = get_namespace_oid(PLINTH_SCHEMA, true);
 	Oid relid = OidIsValid(schema)
 					? get_relname_relid("installed_modules", schema)
 					: InvalidOid;
 
-	return OidIsValid(relid) ? read_era(relid) : 1;
+	*is_ours = false;
+
+	return OidIsValid(relid) ? read_era(relid, is_ours) : 1;
 }
 
 /*
@@ -274,7 +288,7 @@ plinth_audit_era(void)
  * plinth.enable() will begin.
  */
 static int16
-read_era(Oid relid)
+read_era(Oid relid, bool *is_ours)
 {
 	AttrNumber module = get_attnum(relid, "module");
 	AttrNumber number = get_attnum(relid, "era");
@@ -298,11 +312,11 @@ read_era(Oid relid)
 			Datum identifier = slot_getattr(slot, cluster, &no_module);
 			Datum oid = slot_getattr(slot, database, &no_era);
 
-			found = DatumGetInt16(value);
-			if (no_module || no_era ||
-				(uint64) DatumGetInt64(identifier) != GetSystemIdentifier() ||
-				DatumGetObjectId(oid) != MyDatabaseId)
-				found++;
+			*is_ours =
+				!no_module && !no_era &&
+				(uint64) DatumGetInt64(identifier) == GetSystemIdentifier() &&
+				DatumGetObjectId(oid) == MyDatabaseId;
+			found = DatumGetInt16(value) + (*is_ours ? 0 : 1);
 		}
 	}
 	table_endscan(scan);

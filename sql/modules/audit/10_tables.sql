@@ -152,7 +152,7 @@ CREATE TABLE @schema@.marks (
 );
 
 COMMENT ON TABLE @schema@.marks IS
-'what was done to the trail: a purged month; never changed';
+'what was done to the trail: a purged month, a write under the replica role; never changed';
 COMMENT ON COLUMN @schema@.marks.kind IS
 'trigger_disabled, replica_role, ddl, privilege or purge';
 COMMENT ON COLUMN @schema@.marks.command IS

@@ -11,6 +11,7 @@
 -- Plain tables get one trigger for each event, with transition tables.
 -- Partitioned tables and tables in an inheritance tree get a row trigger,
 -- because there the server's transition tables are wrong or incomplete.
+-- One more trigger leaves a mark of writes under the replica role.
 -- Repeating the call replaces what there was.
 --
 -- Errors: 22023 unknown column or NULL argument; 42809 not such a table;
@@ -104,6 +105,13 @@ BEGIN
 				event.tables, event.level, event.function,
 				redact::text, ignore::text);
 		END LOOP;
+
+		-- fires where the others do not, and says so
+		EXECUTE format(
+			'CREATE OR REPLACE TRIGGER plinth_audit_replica BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION plinth.audit_mark()',
+			target.nspname, target.relname);
+		EXECUTE format('ALTER TABLE ONLY %I.%I ENABLE ALWAYS TRIGGER plinth_audit_replica',
+					   target.nspname, target.relname);
 	END LOOP;
 END;
 $$;
@@ -181,9 +189,9 @@ BEGIN
 			  AND t.tgname LIKE E'plinth\\_audit%'
 			  AND t.tgname <> ALL (CASE drop_triggers.kept_form
 				WHEN 'row' THEN
-					'{plinth_audit_row,plinth_audit_truncate}'::name[]
+					'{plinth_audit_row,plinth_audit_truncate,plinth_audit_replica}'::name[]
 				WHEN 'statement' THEN
-					'{plinth_audit_insert,plinth_audit_update,plinth_audit_delete,plinth_audit_truncate}'::name[]
+					'{plinth_audit_insert,plinth_audit_update,plinth_audit_delete,plinth_audit_truncate,plinth_audit_replica}'::name[]
 				ELSE '{}'::name[] END)
 		ORDER BY t.tgname
 	LOOP
