@@ -45,6 +45,7 @@ COMMENT ON TABLE @schema@.users IS 'accounts; no client has a right on this tabl
 COMMENT ON COLUMN @schema@.users.raw_user_meta_data IS 'written by the user: never to be used for a permission';
 COMMENT ON COLUMN @schema@.users.raw_app_meta_data IS 'written by the service only';
 COMMENT ON COLUMN @schema@.users.failed_attempts IS 'all sources together, since the last success';
+COMMENT ON COLUMN @schema@.users.locked_until IS 'sources that never signed in wait until then; locks of single sources are in lockouts';
 CREATE UNIQUE INDEX users_email_key ON @schema@.users (lower(email));
 CREATE INDEX users_created_at_idx ON @schema@.users (created_at DESC);
 
