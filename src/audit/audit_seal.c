@@ -50,7 +50,7 @@ typedef struct SealBatch
 	StringInfoData leaves; /* AuditLeaf after AuditLeaf */
 } SealBatch;
 
-static void begin_as_owner(void);
+static void seal_new_records(void);
 static bool read_last(AuditSeal *seal, int16 era);
 static void take_snapshot(AuditSeal *seal);
 static void collect(SealBatch *batch, const AuditSeal *seal,
@@ -89,17 +89,36 @@ plinth_audit_seal_define_settings(void)
 void
 plinth_audit_seal_step(void *arg)
 {
+	Oid user;
+	int context;
+
+	if (!OidIsValid(plinth_audit_seals_table()))
+		return;
+	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
+
+	/*
+	 * With the rights of the log's owner, and without anybody else's functions
+	 * and operators.  An error restores both, as the end of the transaction
+	 * does for the path.
+	 */
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(get_role_oid(PLINTH_OWNER_ROLE, false),
+						   context | SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	seal_new_records();
+	SetUserIdAndSecContext(user, context);
+}
+
+static void
+seal_new_records(void)
+{
 	AuditSeal seal = {0};
 	AuditSeal last_of_era;
 	AuditSeal last;
 	bool has_last;
 	SealBatch batch = {0};
 
-	if (!OidIsValid(plinth_audit_seals_table()))
-		return;
-	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
-
-	begin_as_owner();
 	if (SPI_execute("LOCK TABLE audit.seals IN SHARE ROW EXCLUSIVE MODE", false,
 					0) < 0)
 		elog(ERROR, "could not lock the seals of the audit log");
@@ -123,23 +142,6 @@ plinth_audit_seal_step(void *arg)
 		seal.previous = make_bytea(hash.bytes, AUDIT_HASH_SIZE);
 	}
 	store(&seal, &batch);
-}
-
-/*
- * The rest of the transaction has the rights of the log's owner, and finds
- * nobody else's functions and operators.
- */
-static void
-begin_as_owner(void)
-{
-	Oid user;
-	int context;
-
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(get_role_oid(PLINTH_OWNER_ROLE, false),
-						   context | SECURITY_LOCAL_USERID_CHANGE);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /*
