@@ -31,8 +31,8 @@ my $vault = qq(
 
 # How many values open in their place and are what they were.
 my $readable = q(SELECT count(*) FILTER (WHERE plinth.unseal(token, 'vault.token:' || id) = convert_to('token ' || id, 'UTF8')) FROM vault);
-my $remaining = q(SELECT remaining FROM plinth.stat_rotation);
-my $nothing_remains = q(SELECT remaining = 0 AND last_error IS NULL FROM plinth.stat_rotation);
+my $remaining = q(SELECT remaining FROM plinth.stat_rotation WHERE relation = 'public.vault');
+my $nothing_remains = q(SELECT bool_and(remaining = 0 AND last_error IS NULL) FROM plinth.stat_rotation);
 
 my $node = plinth_cluster('rotation');
 for my $database ('one', 'two')
@@ -52,7 +52,7 @@ $late->query_safe(q(BEGIN; INSERT INTO vault SELECT 0, plinth.seal('token 0', 'v
 # Rotate, and crash in the middle.
 my $new_kid = $node->safe_psql('one', 'SELECT plinth.rotate_keys()');
 is($reader->query(q(SELECT kid FROM plinth.keys WHERE purpose = 'seal' AND state = 'active')), $new_kid, 'an open session knows the new key');
-ok(wait_for($node, 'one', 'SELECT done > 0 FROM plinth.stat_rotation'), 'the worker has begun');
+ok(wait_for($node, 'one', q(SELECT done > 0 FROM plinth.stat_rotation WHERE relation = 'public.vault')), 'the worker has begun');
 is($reader->query($readable), $values, 'all values are readable meanwhile');
 is($reader->query(q(SELECT plinth.sealed_key_id(plinth.seal('x', 'y')) = key_id FROM plinth.keys WHERE kid = ') . $new_kid . q(')), 't', 'the open session seals with the new key');
 $node->stop('immediate');
