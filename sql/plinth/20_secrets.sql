@@ -51,3 +51,17 @@ LANGUAGE C STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'plinth_sql_secrets_auth_jwks';
 COMMENT ON FUNCTION plinth.auth_jwks() IS
 'public keys that verify tokens now, as a JWK set (RFC 7517, RFC 8037); symmetric keys are left out; behind auth.jwks(); 55000 no keyring';
+
+CREATE FUNCTION plinth.keyring_export(passphrase text)
+RETURNS bytea
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_keyring_export';
+COMMENT ON FUNCTION plinth.keyring_export(text) IS
+'all keys, wrapped under a passphrase of 12 to 1024 bytes with argon2id (3 passes, 256 MB) and XChaCha20-Poly1305; superuser only; 22023 the passphrase is too short or too long, 53200 no memory, 55000 no keyring; send the passphrase as a parameter';
+
+CREATE FUNCTION plinth.keyring_import(wrapped bytea, passphrase text)
+RETURNS integer
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_secrets_keyring_import';
+COMMENT ON FUNCTION plinth.keyring_import(bytea, text) IS
+'add the keys of plinth.keyring_export() that the keyring does not have, and return how many; keys of purposes seal and audit keep their numbers, an active one retires when there is one already; superuser only; not undone by rollback; 22023 no export, or another passphrase, 42710 a kid stands for another key, or a number for another key that this database has used (then nothing is added), 53200 no memory, 55000 no keyring; send the passphrase as a parameter';

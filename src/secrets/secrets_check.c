@@ -101,6 +101,23 @@ plinth_secrets_require_fit(const SecretsKey *key, bool noting)
 						 "import its keys with plinth.keyring_import().")));
 }
 
+bool
+plinth_secrets_is_noted(const SecretsKey *key)
+{
+	uint8 check[SECRETS_CHECK_SIZE];
+	uint8 found[SECRETS_CHECK_SIZE];
+	Relation checks =
+		table_open(plinth_relation_require(CHECKS_TABLE), AccessShareLock);
+	bool noted;
+
+	plinth_secrets_box_check(key, check);
+	noted = find_check(checks, key->key_id, found) &&
+			plinth_bytes_equal(check, found, sizeof(check));
+	table_close(checks, NoLock);
+
+	return noted;
+}
+
 /*
  * plinth.keyring_problem() -> text
  *

@@ -188,6 +188,20 @@ extern void plinth_secrets_box_check(const SecretsKey *key, uint8 *check);
  */
 extern void plinth_secrets_require_fit(const SecretsKey *key, bool noting);
 
+/* Does this database have the check value of that very key? */
+extern bool plinth_secrets_is_noted(const SecretsKey *key);
+
+/* secrets_merge.c */
+
+/*
+ * Add the keys of another keyring that ours does not have, in all processes;
+ * returns their number.  Those of purposes seal and audit keep their numbers.
+ * An active one retires when ours has one that is active.  Raises 42710 when
+ * a kid stands for another key, or a number for another key that this database
+ * has used; then nothing is added.
+ */
+extern int plinth_secrets_merge(const SecretsRing *added);
+
 /* secrets_columns.c */
 
 /*
