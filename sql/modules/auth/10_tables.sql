@@ -150,6 +150,7 @@ CREATE TABLE @schema@.events (
 );
 COMMENT ON TABLE @schema@.events IS 'what happened to accounts and sessions, for their users and for subscribers';
 CREATE INDEX events_user_id_idx ON @schema@.events (user_id, created_at DESC);
+CREATE INDEX events_created_at_idx ON @schema@.events (created_at);
 
 CREATE TABLE @schema@.redirect_urls (
 	pattern	text PRIMARY KEY,

@@ -146,7 +146,7 @@ CREATE FUNCTION @schema@.add_refresh_token(session @schema@.sessions, parent_id 
 COMMENT ON FUNCTION @schema@.add_refresh_token(@schema@.sessions, bigint, text) IS
 'a new refresh token of the session, of which only the hash is kept; parent_id = the token that it replaces, or NULL';
 
-CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
+CREATE FUNCTION @schema@.open_session(user_id uuid, method text, session_id uuid DEFAULT gen_random_uuid()) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -162,8 +162,8 @@ CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
 		RETURNING * INTO STRICT account;
 
 		PERFORM @schema@.note_success(account.id);
-		INSERT INTO @schema@.sessions (user_id, amr, user_agent, ip, not_after)
-		VALUES (open_session.user_id, ARRAY[method], plinth.auth_user_agent(), plinth.auth_client_address(),
+		INSERT INTO @schema@.sessions (id, user_id, amr, user_agent, ip, not_after)
+		VALUES (open_session.session_id, open_session.user_id, ARRAY[method], plinth.auth_user_agent(), plinth.auth_client_address(),
 			clock_timestamp() + @schema@.ttl('session_ttl'))
 		RETURNING * INTO session;
 
@@ -172,6 +172,6 @@ CREATE FUNCTION @schema@.open_session(user_id uuid, method text) RETURNS jsonb
 		RETURN @schema@.session_json(account, session, token);
 	END
 	$$;
-COMMENT ON FUNCTION @schema@.open_session(uuid, text) IS
-'starts a session of the user, who has just proved who they are by method (RFC 8176), and answers it';
+COMMENT ON FUNCTION @schema@.open_session(uuid, text, uuid) IS
+'starts a session of the user, who has just proved who they are by method (RFC 8176), and answers it; session_id = the id that it gets';
 

@@ -348,11 +348,16 @@ CREATE FUNCTION @schema@.purge_expired() RETURNS bigint
 		WHERE l.last_failure_at < horizon - interval '30 days'
 			AND (l.last_success_at IS NULL OR l.last_success_at < horizon - interval '1 year');
 		GET DIAGNOSTICS gone = ROW_COUNT;
+		total := total + gone;
+		-- What users did is kept as long here as in the log of activities.
+		DELETE FROM @schema@.events AS e
+		WHERE e.created_at < clock_timestamp() - (plinth.setting('audit.activity_retention') #>> '{}')::interval;
+		GET DIAGNOSTICS gone = ROW_COUNT;
 		RETURN total + gone;
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.purge_expired() IS
-'removes one-time tokens, sign-ins under way, challenges, factors that were never finished, refresh tokens and sessions that ended more than a day ago, and what is known of sources that failed last a month and signed in last a year before that; returns how many rows; errors: 42501 caller is not the service';
+'removes one-time tokens, sign-ins under way, challenges, factors that were never finished, refresh tokens and sessions that ended more than a day ago, what is known of sources that failed last a month and signed in last a year before that, and events older than the setting audit.activity_retention; returns how many rows; errors: 42501 caller is not the service';
 
 CREATE FUNCTION @schema@.own_account()
 	RETURNS TABLE (id uuid, email text, email_confirmed_at timestamptz, user_metadata jsonb, app_metadata jsonb,

@@ -156,8 +156,11 @@ CREATE FUNCTION @schema@.exchange_code(auth_code text, code_verifier text) RETUR
 	DECLARE
 		flow	@schema@.flow_states;
 		account	@schema@.users;
+		new_id	uuid := gen_random_uuid();
+		answer	jsonb;
 	BEGIN
 		PERFORM @schema@.limit_attempts(NULL);
+		PERFORM plinth.auth_journal_ready();
 
 		-- Of any number of callers with one code this lets a single one pass.
 		UPDATE @schema@.flow_states
@@ -168,13 +171,24 @@ CREATE FUNCTION @schema@.exchange_code(auth_code text, code_verifier text) RETUR
 		IF FOUND AND plinth.auth_pkce_verify(flow.code_challenge, exchange_code.code_verifier) THEN
 			SELECT u.* INTO account FROM @schema@.users AS u
 			WHERE u.id = flow.user_id AND (u.banned_until IS NULL OR u.banned_until <= clock_timestamp());
+		ELSIF NOT FOUND THEN
+			-- Two have code and verifier, and one of them is a thief.  Who has the
+			-- code alone got it from a log or a history, and ends nothing with it.
+			PERFORM plinth.auth_journal('revocation', s.user_id, s.id)
+			FROM @schema@.flow_states AS f JOIN @schema@.sessions AS s ON s.id = f.session_id
+			WHERE f.auth_code_hash = @schema@.token_hash(exchange_code.auth_code)
+				AND s.revoked_at IS NULL
+				AND plinth.auth_pkce_verify(f.code_challenge, exchange_code.code_verifier);
 		END IF;
 		IF account.id IS NULL THEN
 			RAISE EXCEPTION 'Invalid or expired code'
 				USING ERRCODE = 'invalid_authorization_specification';
 		END IF;
-		RETURN @schema@.open_session(account.id, 'oauth');
+
+		answer := @schema@.open_session(account.id, 'oauth', new_id);
+		UPDATE @schema@.flow_states SET session_id = new_id WHERE id = flow.id;
+		RETURN answer;
 	END
 	$$;
 COMMENT ON FUNCTION @schema@.exchange_code(text, text) IS
-'exchanges the code of a sign-in by a provider, once, for a session; code_verifier = 43 to 128 characters whose SHA-256 is the challenge that the sign-in began with (RFC 7636 section 4.6); errors: 28000 "Invalid or expired code": unknown, used or expired, not the verifier, or the user is banned; PT429 too many attempts; 40001 lost to another use of the code at a stricter isolation level';
+'exchanges the code of a sign-in by a provider, once, for a session; code_verifier = 43 to 128 characters whose SHA-256 is the challenge that the sign-in began with (RFC 7636 section 4.6); code and verifier presented again end that session, which stands whatever becomes of the transaction (RFC 6749 section 4.1.2); errors: 28000 "Invalid or expired code": unknown, used or expired, not the verifier, or the user is banned; PT429 too many attempts; 53000 the security journal is full; 55000 library not preloaded; 40001 lost to another use of the code at a stricter isolation level';

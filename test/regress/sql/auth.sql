@@ -367,7 +367,15 @@ INSERT INTO auth.one_time_tokens (user_id, kind, token_hash, expires_at, used_at
 SELECT :'user_id', 'recovery', sha256(n::text::bytea), now() + expires_at, now() + used_at
 FROM (VALUES (1, interval '1 hour', NULL::interval), (2, '1 hour', '-23 hours'), (3, '1 hour', '-25 hours'),
 	(4, '-25 hours', '-25 hours')) AS v (n, expires_at, used_at);
+-- events are kept as long as activities
+INSERT INTO auth.events (user_id, event, created_at)
+SELECT :'user_id', 'SIGNED_IN', now() - age FROM unnest(ARRAY[interval '364 days', '367 days']) AS age;
 SELECT auth.purge_expired();
+SELECT count(*) AS old_events FROM auth.events WHERE created_at < now() - interval '300 days';
+INSERT INTO plinth.settings (name, value) VALUES ('audit.activity_retention', '"363 days"');
+SELECT auth.purge_expired();
+SELECT count(*) AS old_events FROM auth.events WHERE created_at < now() - interval '300 days';
+DELETE FROM plinth.settings WHERE name = 'audit.activity_retention';
 SELECT right(id::text, 1) AS sessions FROM auth.sessions ORDER BY id;
 SELECT round(extract(epoch FROM expires_at - now()) / 3600) AS refresh_tokens FROM auth.refresh_tokens ORDER BY 1;
 SELECT count(*) AS one_time_tokens FROM auth.one_time_tokens;

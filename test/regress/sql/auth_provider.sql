@@ -82,9 +82,33 @@ SELECT auth.exchange_code(:'code', NULL);
 SELECT auth.exchange_code(repeat('x', 1000000), :'verifier');
 SELECT auth.exchange_code(:'code', repeat('x', 1000000));
 SELECT auth.exchange_code(:'code', :'verifier') AS session \gset
-SELECT auth.exchange_code(:'code', :'verifier');
 RESET ROLE;
 SELECT plinth.jwt_verify(:'session'::jsonb ->> 'access_token') -> 'amr' AS amr, :'session'::jsonb #>> '{user,email}' AS email;
+-- the code alone again is refused, and ends nothing
+SELECT s.id = (plinth.jwt_verify(:'session'::jsonb ->> 'access_token') ->> 'session_id')::uuid AS of_this_code
+FROM auth.flow_states AS f JOIN auth.sessions AS s ON s.id = f.session_id;
+SET ROLE anon;
+SELECT auth.exchange_code(:'code', 'x' || substr(:'verifier', 2));
+SELECT auth.exchange_code(:'code', NULL);
+RESET ROLE;
+SELECT plinth.auth_journal_pending() AS pending, (SELECT revoked_at FROM auth.sessions);
+-- code and verifier again end the session, though the caller is rolled back
+-- (RFC 6749 section 4.1.2)
+SET ROLE anon;
+BEGIN;
+SELECT auth.exchange_code(:'code', :'verifier');
+ROLLBACK;
+RESET ROLE;
+DO $$ BEGIN WHILE plinth.auth_journal_pending() > 0 LOOP PERFORM pg_sleep(0.005); END LOOP; END $$;
+SELECT revoked_at IS NOT NULL AS revoked FROM auth.sessions;
+SELECT auth.authenticate(:'session'::jsonb ->> 'access_token');
+SELECT auth.refresh_session(:'session'::jsonb ->> 'refresh_token');
+-- once; and not for a code that gave no session, nor for one of a session that is gone
+SELECT auth.exchange_code(:'code', :'verifier');
+SELECT count(*) AS ended_once FROM auth.events WHERE event = 'SIGNED_OUT';
+DELETE FROM auth.sessions;
+SELECT auth.exchange_code(:'code', :'verifier');
+SELECT plinth.auth_journal_pending() AS pending;
 -- not after ten minutes, nor for who was banned meanwhile
 SELECT pg_temp.complete('1', '{}') AS code \gset
 BEGIN;
