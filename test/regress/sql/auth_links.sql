@@ -89,6 +89,18 @@ SELECT auth.reset_password_for_email('a@example.com', 'https://evil.example/');
 SELECT auth.reset_password_for_email('nobody@example.com', 'https://evil.example/');
 RESET ROLE;
 SELECT count(*) AS tokens_made FROM auth.one_time_tokens WHERE used_at IS NULL;
+-- it cannot: it looks into no table that knows (S3.4)
+CREATE FUNCTION pg_temp.looks() RETURNS numeric LANGUAGE sql AS $$
+	SELECT sum(seq_scan + idx_scan) FROM pg_stat_xact_user_tables WHERE schemaname = 'auth'
+$$;
+BEGIN;
+SELECT pg_temp.looks() AS before \gset
+SELECT auth.reset_password_for_email('a@example.com') AS known, auth.reset_password_for_email('nobody@example.com') AS unknown;
+SELECT pg_temp.looks() - :before AS looks;
+-- one would have been seen
+SELECT count(*) FROM auth.users WHERE lower(email) = 'a@example.com';
+SELECT pg_temp.looks() > :before AS looked;
+COMMIT;
 
 --
 -- a new password
