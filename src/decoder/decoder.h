@@ -25,10 +25,11 @@
 typedef struct DecoderReader DecoderReader;
 
 /*
- * Does somebody want this table's changes?  Asked for each change, while a
- * historic snapshot is active: must not touch catalogs and must not fail.
+ * What of this table's changes does somebody want: WIRE_NOTHING, or
+ * WIRE_TEXT_ROWS and WIRE_TUPLES?  Asked for each change, while a historic
+ * snapshot is active: must not touch catalogs and must not fail.
  */
-typedef bool (*DecoderWants)(Oid relid, void *arg);
+typedef int (*DecoderWants)(Oid relid, void *arg);
 
 typedef struct DecoderPosition
 {

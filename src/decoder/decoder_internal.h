@@ -84,4 +84,10 @@ extern WireValue *plinth_decoder_row(const DecoderRelation *known,
 									 bool is_old, const WireValue *old_row,
 									 MemoryContext context);
 
+/* decoder_image.c */
+extern void plinth_decoder_keep_images(const DecoderRelation *known,
+									   TupleDesc desc, HeapTuple old_tuple,
+									   HeapTuple new_tuple, WireChange *change,
+									   MemoryContext context);
+
 #endif /* PLINTH_DECODER_INTERNAL_H */

@@ -29,6 +29,7 @@
 typedef struct PendingChange
 {
 	WireAction action;
+	int wanted; /* WIRE_TEXT_ROWS, WIRE_TUPLES */
 	HeapTuple old_tuple;
 	HeapTuple new_tuple;
 } PendingChange;
@@ -101,7 +102,8 @@ take_change(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 	DecoderReader *reader = decoding->output_plugin_private;
 	PendingChange pending = {0};
 
-	if (!reader->wants(RelationGetRelid(relation), reader->wants_arg))
+	pending.wanted = reader->wants(RelationGetRelid(relation), reader->wants_arg);
+	if (pending.wanted == WIRE_NOTHING)
 		return;
 
 	switch (change->action)
@@ -131,7 +133,8 @@ take_truncate(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 	PendingChange pending = {.action = WIRE_TRUNCATE};
 
 	for (int i = 0; i < nrelations; i++)
-		if (reader->wants(RelationGetRelid(relations[i]), reader->wants_arg))
+		if (reader->wants(RelationGetRelid(relations[i]), reader->wants_arg) !=
+			WIRE_NOTHING)
 			keep_change(reader, txn, relations[i], &pending);
 }
 
@@ -284,6 +287,9 @@ fill_change(const DecoderRelation *known, Relation relation,
 	if (pending->new_tuple != NULL)
 		change->new_row = plinth_decoder_row(known, desc, pending->new_tuple,
 											 false, change->old_row, context);
+	if (pending->wanted & WIRE_TUPLES)
+		plinth_decoder_keep_images(known, desc, pending->old_tuple,
+								   pending->new_tuple, change, context);
 }
 
 /*

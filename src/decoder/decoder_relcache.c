@@ -248,6 +248,10 @@ describe(DecoderRelation *known, Relation relation, const Bitmapset *columns)
 	while ((number = bms_next_member(index_columns, number)) >= 0)
 		key = bms_add_member(key, number + FirstLowInvalidHeapAttributeNumber);
 	known->identity = wire->identity_full ? NULL : key;
+	wire->layout = plinth_wire_layout(desc);
+	for (int i = 0; i < desc->natts && !wire->identity_full; i++)
+		if (!bms_is_member(i + 1, key))
+			wire->beyond_identity = bms_add_member(wire->beyond_identity, i + 1);
 
 	wire->columns = palloc(sizeof(WireColumn) * Max(desc->natts, 1));
 	known->output = palloc(sizeof(FmgrInfo) * Max(desc->natts, 1));

@@ -109,11 +109,12 @@ extern void plinth_router_attach_worker(Oid dboid);
 extern void plinth_router_detach_worker(void);
 
 /*
- * Does somebody follow this table?  Asks no catalog, so it may be called by
- * decoding callbacks.  Sees every subscription that was entered before the
- * commit that is being decoded.
+ * What is wanted of this table's changes: WIRE_NOTHING when nobody follows it,
+ * else WIRE_TEXT_ROWS, and WIRE_TUPLES where a policy has to be asked.  Asks
+ * no catalog, so it may be called by decoding callbacks.  Sees every
+ * subscription that was entered before the commit that is being decoded.
  */
-extern bool plinth_router_wants(Oid relid);
+extern int plinth_router_wants(Oid relid);
 
 /*
  * Find the readers of a transaction's changes, in the order of the changes.

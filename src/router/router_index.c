@@ -56,15 +56,15 @@ static bool compile(RouterTable *table, Oid role, AttrNumber filter_column,
 static uint64 key_hash(const char *user, const char *value);
 
 /*
- * Does somebody follow this table?
+ * What is wanted of a table's changes?
  */
-bool
+int
 plinth_router_wants(Oid relid)
 {
 	if (!plinth_router_attached())
-		return false;
+		return WIRE_NOTHING;
 	plinth_router_synchronize();
-	return plinth_router_followed(relid) != NULL;
+	return plinth_router_followed(relid) != NULL ? WIRE_TEXT_ROWS : WIRE_NOTHING;
 }
 
 /*

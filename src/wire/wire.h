@@ -16,6 +16,8 @@
 #include "postgres.h"
 
 #include "access/attnum.h"
+#include "access/htup.h"
+#include "access/tupdesc.h"
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
@@ -56,6 +58,8 @@ typedef struct WireRelation
 	bool identity_full; /* old rows come whole, not as the key */
 	int ncolumns;		/* live columns, dropped ones left out */
 	WireColumn *columns;
+	uint64 layout;				/* plinth_wire_layout() of its tuples */
+	Bitmapset *beyond_identity; /* columns that old rows have no value of */
 } WireRelation;
 
 typedef enum WireState
@@ -81,7 +85,22 @@ typedef struct WireChange
 	uint32 index;		/* place in the transaction, from 0 */
 	WireValue *old_row; /* ncolumns values; NULL in an UPDATE: same key */
 	WireValue *new_row; /* ncolumns values, or NULL */
+
+	/*
+	 * The images as tuples of the layout that the relation names, all columns
+	 * in them; only when WIRE_TUPLES was wanted.  Where there is an old row's
+	 * tuple, the columns in beyond_identity are NULL in it and unknown.
+	 */
+	HeapTuple old_tuple;
+	HeapTuple new_tuple;
+	Bitmapset *old_unknown; /* columns too large, or not in the WAL, whose */
+	Bitmapset *new_unknown; /* value in the tuple is NULL instead */
 } WireChange;
+
+/* What a reader wants of the changes of a table; to be ORed. */
+#define WIRE_NOTHING 0x00
+#define WIRE_TEXT_ROWS 0x01 /* old_row and new_row */
+#define WIRE_TUPLES 0x02	/* old_tuple and new_tuple; text comes with it */
 
 /* A committed transaction's changes of tables that somebody follows. */
 typedef struct WireTransaction
@@ -182,6 +201,9 @@ extern char *plinth_wire_filter_value(const WireFilter *filter);
  */
 extern bool plinth_wire_value_equals(const WireValue *value, const char *text,
 									 size_t length);
+
+/* A number that differs where tuples of two layouts must not be mixed. */
+extern uint64 plinth_wire_layout(TupleDesc desc);
 
 /* Place of a column by its number in the table, or -1. */
 extern int plinth_wire_column(const WireRelation *relation, AttrNumber number);

@@ -67,7 +67,7 @@ static bool read_batch(DecoderReader *reader, StreamBatch *batch);
 static void deliver_batch(void *arg);
 static bool deliver_transaction(const WireTransaction *txn);
 static void look_around(void *arg);
-static bool wants(Oid relid, void *arg);
+static int wants(Oid relid, void *arg);
 
 void
 plinth_worker_stream_main(Datum main_arg)
@@ -234,7 +234,7 @@ look_around(void *arg)
 	plinth_worker_check();
 }
 
-static bool
+static int
 wants(Oid relid, void *arg)
 {
 	return plinth_router_wants(relid);
