@@ -1,15 +1,20 @@
 -- ---------------------------------------------------------------------
 -- Module: realtime
 --
---		The live stream of the changes that a subscriber may see.
+--		The live stream of the changes that a subscriber may see, and rooms in
+--		which people write to each other.
 --
 -- Schema:	realtime
 -- Needs:	auth, profiles
 -- Offers:	realtime.subscribe(), poll(), unsubscribe(), renew(), may_use(),
---			realtime.subscriptions, the publication plinth_realtime
+--			realtime.subscriptions, the publication plinth_realtime;
+--			create_room(), add_member(), remove_member(), leave_room(),
+--			mark_room_read(), send_message(), edit_message(),
+--			delete_message(), room_messages()
 -- Rights:	everybody subscribes; the tables' own policies and grants decide
---			what arrives
--- Tests:	test/regress/sql/realtime.sql, test/tap/070_realtime.pl
+--			what arrives; rooms are for their members
+-- Tests:	test/regress/sql/realtime.sql, chat.sql, chat_rights.sql,
+--			test/tap/070_realtime.pl
 -- ---------------------------------------------------------------------
 CREATE SCHEMA @schema@;
 COMMENT ON SCHEMA @schema@ IS 'plinth: the live stream of changes';
