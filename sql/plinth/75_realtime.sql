@@ -16,7 +16,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'plinth_sql_router_subscribe';
 
 COMMENT ON FUNCTION plinth.realtime_subscribe(text, text, text, text, text, pg_lsn) IS
-'follow the changes of a published table as the current role and user; event INSERT, UPDATE, DELETE or *; filter column=eq.value; live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a policy, filter or kind of table that is not supported';
+'follow the changes of a published table as the current role and user, or without a table what is sent to a topic and who is there; event INSERT, UPDATE, DELETE or *, of a topic broadcast, presence or *; filter column=eq.value; live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it or the topic, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a policy, filter or kind of table that is not supported';
 
 CREATE FUNCTION plinth.realtime_unsubscribe(subscription_id bigint, session_key text)
 RETURNS void

@@ -9,6 +9,7 @@
 
 #include "base/json_out.h"
 
+#include "base/bytes.h"
 #include "pgtime.h"
 #include "utils/timestamp.h"
 
@@ -87,4 +88,19 @@ plinth_json_time(StringInfo out, TimestampTz time)
 	appendStringInfo(out, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"", tm.tm_year,
 					 tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
 					 (int) (fraction / 1000));
+}
+
+void
+plinth_json_uuid(StringInfo out, const pg_uuid_t *uuid)
+{
+	char hex[PLINTH_HEX_SIZE(UUID_LEN) + 1];
+
+	if (uuid == NULL)
+	{
+		appendBinaryStringInfo(out, "null", 4);
+		return;
+	}
+	plinth_bytes_to_hex(uuid->data, UUID_LEN, hex);
+	appendStringInfo(out, "\"%.8s-%.4s-%.4s-%.4s-%.12s\"", hex, hex + 8,
+					 hex + 12, hex + 16, hex + 20);
 }

@@ -16,6 +16,7 @@
 
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
+#include "utils/uuid.h"
 
 /* A string with its quotes, escaped as RFC 8259 section 7 asks. */
 extern void plinth_json_string(StringInfo out, const char *text, size_t length);
@@ -31,5 +32,8 @@ extern void plinth_json_comma(StringInfo out);
 
 /* A time as "2026-01-31T12:00:00.123Z": UTC, milliseconds, cut not rounded. */
 extern void plinth_json_time(StringInfo out, TimestampTz time);
+
+/* A uuid as a string; null for NULL. */
+extern void plinth_json_uuid(StringInfo out, const pg_uuid_t *uuid);
 
 #endif /* PLINTH_JSON_OUT_H */

@@ -265,6 +265,10 @@ event_name(uint8 events)
 			return "UPDATE";
 		case ROUTER_EVENT_DELETE:
 			return "DELETE";
+		case ROUTER_EVENT_BROADCAST:
+			return "broadcast";
+		case ROUTER_EVENT_PRESENCE:
+			return "presence";
 		default:
 			return "*";
 	}

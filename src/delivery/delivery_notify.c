@@ -22,6 +22,9 @@
 /* The server's limit is 8000 bytes with the zero. */
 #define DELIVERY_MAX_PAYLOAD 7900
 
+static void hand_over(DeliveryMessage *message, const StringInfo body,
+					  const RouterReader *readers, int nreaders,
+					  StringInfo payload);
 static void send_message(const DeliveryMessage *message, const char *channel,
 						 int64 seq, StringInfo payload);
 static void send_notice(const RouterSubscription *sub, void *arg);
@@ -48,37 +51,50 @@ plinth_delivery_deliver(const WireTransaction *txn, RouterMatch *matches,
 	for (int i = 0; i < nmatches; i++)
 	{
 		RouterMatch *match = &matches[i];
-		int64 *seqs = palloc_extended((Size) match->nreaders * sizeof(int64),
-									  MCXT_ALLOC_HUGE);
 		DeliveryMessage message = {.action = match->view.action,
 								   .lsn = txn->commit_lsn,
 								   .commit_time = txn->commit_time};
-		bool fits;
 
 		CHECK_FOR_INTERRUPTS();
 		resetStringInfo(&body);
-		plinth_wire_write_change(&body, txn, match->change, &match->view, limit);
-		message.body = body.data;
-		message.length = body.len;
-
-		fits =
-			plinth_delivery_put(&message, match->readers, match->nreaders, seqs);
-		for (int j = 0; j < match->nreaders; j++)
-			if (fits)
-				send_message(&message, match->readers[j].channel, seqs[j],
-							 &payload);
-			else
-			{
-				resetStringInfo(&payload);
-				appendStringInfo(
-					&payload,
-					"{\"seq\":" INT64_FORMAT ",\"eventType\":\"gap\"}", seqs[j]);
-				Async_Notify(match->readers[j].channel, payload.data);
-			}
-		if (fits)
-			plinth_delivery_note(txn->commit_time, match->nreaders);
-		pfree(seqs);
+		if (match->change->message != NULL)
+			plinth_wire_write_message(&body, match->change->message,
+									  txn->commit_lsn, txn->commit_time);
+		else
+			plinth_wire_write_change(&body, txn, match->change, &match->view,
+									 limit);
+		hand_over(&message, &body, match->readers, match->nreaders, &payload);
 	}
+}
+
+/*
+ * Put one message into the ring and send it to its readers.
+ */
+static void
+hand_over(DeliveryMessage *message, const StringInfo body,
+		  const RouterReader *readers, int nreaders, StringInfo payload)
+{
+	int64 *seqs =
+		palloc_extended((Size) nreaders * sizeof(int64), MCXT_ALLOC_HUGE);
+	bool fits;
+
+	message->body = body->data;
+	message->length = body->len;
+	fits = plinth_delivery_put(message, readers, nreaders, seqs);
+	for (int i = 0; i < nreaders; i++)
+		if (fits)
+			send_message(message, readers[i].channel, seqs[i], payload);
+		else
+		{
+			resetStringInfo(payload);
+			appendStringInfo(payload,
+							 "{\"seq\":" INT64_FORMAT ",\"eventType\":\"gap\"}",
+							 seqs[i]);
+			Async_Notify(readers[i].channel, payload->data);
+		}
+	if (fits)
+		plinth_delivery_note(message->commit_time, nreaders);
+	pfree(seqs);
 }
 
 /*

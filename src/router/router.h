@@ -22,11 +22,11 @@
 #include "nodes/nodes.h"
 #include "utils/uuid.h"
 
+#include "base/topic.h"
 #include "wire/wire.h"
 
 #define ROUTER_CHANNEL_SIZE 40	/* name of a LISTEN channel and its zero */
 #define ROUTER_KEY_HASH_SIZE 32 /* SHA-256 of a session key */
-#define ROUTER_TOPIC_SIZE 256	/* a topic and its zero */
 #define ROUTER_VALUE_SIZE 256	/* a filter's value and its zero */
 #define ROUTER_REASON_SIZE 128	/* why a subscription ended, and a zero */
 
@@ -35,6 +35,11 @@
 #define ROUTER_EVENT_UPDATE 0x02
 #define ROUTER_EVENT_DELETE 0x04
 #define ROUTER_EVENT_ALL 0x07
+
+/* Events of a topic, for subscriptions without a table. */
+#define ROUTER_EVENT_BROADCAST 0x08
+#define ROUTER_EVENT_PRESENCE 0x10
+#define ROUTER_EVENT_TOPIC 0x18
 
 /* How the SELECT policies of a table and a role were compiled. */
 typedef enum RouterRouteKind
@@ -53,7 +58,7 @@ typedef struct RouterSubscription
 	Oid role; /* whose policies and column rights count */
 	bool has_user;
 	pg_uuid_t user_id;
-	Oid relid;
+	Oid relid;				  /* InvalidOid: its topic is followed */
 	uint8 events;			  /* ROUTER_EVENT_* */
 	AttrNumber filter_column; /* 0: none */
 	Oid filter_type;
@@ -69,7 +74,7 @@ typedef struct RouterSubscription
 	TimestampTz expires_at;
 	uint8 key_hash[ROUTER_KEY_HASH_SIZE];
 	char channel[ROUTER_CHANNEL_SIZE];
-	char topic[ROUTER_TOPIC_SIZE];
+	char topic[PLINTH_TOPIC_SIZE];
 	char filter_value[ROUTER_VALUE_SIZE]; /* as the type's output gives it */
 	char reason[ROUTER_REASON_SIZE];
 } RouterSubscription;
@@ -124,6 +129,21 @@ extern int plinth_router_wants(Oid relid);
  */
 extern RouterMatch *plinth_router_match(const WireTransaction *txn,
 										int *nmatches);
+
+/*
+ * Does somebody follow this topic?  Asks no catalog and sees what
+ * plinth_router_wants() sees.
+ */
+extern bool plinth_router_wants_topic(const char *topic);
+
+/*
+ * Who is to be told of an event of a topic (ROUTER_EVENT_BROADCAST or
+ * ROUTER_EVENT_PRESENCE), in the current memory context.  txn is the
+ * transaction that it was sent with, or NULL.
+ */
+extern RouterReader *plinth_router_topic_readers(const char *topic, uint8 event,
+												 const WireTransaction *txn,
+												 int *nreaders);
 
 /* Is there something to expire, or somebody to be told?  Asks no catalog. */
 extern bool plinth_router_due(void);

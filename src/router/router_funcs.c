@@ -40,6 +40,9 @@
 static void require_stream(void);
 static char *text_argument(FunctionCallInfo fcinfo, int number, const char *name);
 static uint8 read_event(const char *event);
+static uint8 read_topic_event(const char *event);
+static void follow_table(FunctionCallInfo fcinfo, RouterSubscription *sub);
+static void follow_topic(FunctionCallInfo fcinfo, RouterSubscription *sub);
 static Oid find_table(const char *schema, const char *table);
 static void read_filter(const char *text, Oid relid, RouterRoute *route,
 						RouterSubscription *sub);
@@ -55,10 +58,11 @@ static void raise_problem(const RouterProblem *problem);
  *		-> (subscription_id int8, session_key text, listen_channel text,
  *			after_seq int8)
  *
- * Follow the changes of a published table, as the current role and user.
+ * Follow the changes of a published table, as the current role and user; or,
+ * without a table, what is sent to a topic and who is there.
  *
- *	topic		1 to 255 bytes, for the subscriber's own use
- *	event		INSERT, UPDATE, DELETE or *
+ *	topic		1 to 255 bytes; beside a table for the subscriber's own use
+ *	event		INSERT, UPDATE, DELETE or *; of a topic: broadcast, presence or *
  *	filter		column=eq.value; NULL: every row
  *	since		what was committed from there on is wanted too
  *
@@ -66,7 +70,7 @@ static void raise_problem(const RouterProblem *problem);
  * transaction is rolled back.  after_seq is 0.
  *
  * Errors: 22023 an argument is wrong, the table is unknown or unpublished;
- * 42501 no right to read the table; 53400 too many subscriptions; 55000 the
+ * 42501 no right to read the table or the topic; 53400 too many subscriptions; 55000 the
  * stream does not run here, or the table has no replica identity; 0A000 a
  * policy, filter or kind of table that the stream does not support.
  */
@@ -75,43 +79,20 @@ Datum
 plinth_sql_router_subscribe(PG_FUNCTION_ARGS)
 {
 	RouterSubscription *sub = palloc0(sizeof(RouterSubscription));
-	RouterRoute route;
-	RouterProblem problem;
 	TupleDesc desc;
 	char *topic = text_argument(fcinfo, 0, "topic");
-	char *schema;
-	char *table;
 	char *key;
 	Datum values[4];
 	bool nulls[4] = {0};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (topic[0] == '\0' || strlen(topic) >= ROUTER_TOPIC_SIZE)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid topic"),
-			 errdetail("A topic has 1 to %d bytes.", ROUTER_TOPIC_SIZE - 1)));
+	plinth_topic_check(topic);
 	strlcpy(sub->topic, topic, sizeof(sub->topic));
-	sub->events = read_event(text_argument(fcinfo, 3, "event"));
-	if (PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("cannot subscribe to a topic without a table"),
-						errdetail("Broadcast and presence are not supported "
-								  "yet."),
-						errhint("Name a schema and a table.")));
-	schema = text_argument(fcinfo, 1, "schema_name");
-	table = text_argument(fcinfo, 2, "table_name");
-
-	require_stream();
-	sub->relid = find_table(schema, table);
-	sub->role = GetUserId();
-	if (!plinth_router_compile(sub->relid, sub->role, true, &route, &problem))
-		raise_problem(&problem);
-	sub->route = route.kind;
-	if (!PG_ARGISNULL(4))
-		read_filter(text_to_cstring(PG_GETARG_TEXT_PP(4)), sub->relid, &route,
-					sub);
+	if (PG_ARGISNULL(1) && PG_ARGISNULL(2))
+		follow_topic(fcinfo, sub);
+	else
+		follow_table(fcinfo, sub);
 	set_identity(sub);
 	key = plinth_router_new_key(sub);
 
@@ -187,6 +168,51 @@ plinth_sql_router_renew(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Read the arguments of a subscription to a table's changes.
+ */
+static void
+follow_table(FunctionCallInfo fcinfo, RouterSubscription *sub)
+{
+	char *schema;
+	char *table;
+	RouterRoute route;
+	RouterProblem problem;
+
+	sub->events = read_event(text_argument(fcinfo, 3, "event"));
+	schema = text_argument(fcinfo, 1, "schema_name");
+	table = text_argument(fcinfo, 2, "table_name");
+
+	require_stream();
+	sub->relid = find_table(schema, table);
+	sub->role = GetUserId();
+	if (!plinth_router_compile(sub->relid, sub->role, true, &route, &problem))
+		raise_problem(&problem);
+	sub->route = route.kind;
+	if (!PG_ARGISNULL(4))
+		read_filter(text_to_cstring(PG_GETARG_TEXT_PP(4)), sub->relid, &route,
+					sub);
+}
+
+/*
+ * Read the arguments of a subscription to a topic, which its rules allow.
+ */
+static void
+follow_topic(FunctionCallInfo fcinfo, RouterSubscription *sub)
+{
+	sub->events = read_topic_event(text_argument(fcinfo, 3, "event"));
+	if (!PG_ARGISNULL(4))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a filter needs a table"),
+						errhint("Name a schema and a table.")));
+
+	require_stream();
+	plinth_topic_require(sub->topic, TOPIC_READ);
+	sub->relid = InvalidOid;
+	sub->role = GetUserId();
+	sub->route = ROUTER_ROUTE_ALL;
+}
+
+/*
  * Raise 55000 where no change can be decoded.
  */
 static void
@@ -230,6 +256,25 @@ read_event(const char *event)
 					errmsg("invalid event \"%s\"", event),
 					errdetail("The events are INSERT, UPDATE, DELETE and "
 							  "*.")));
+}
+
+/*
+ * The events of a topic that a word means.
+ */
+static uint8
+read_topic_event(const char *event)
+{
+	if (strcmp(event, "*") == 0)
+		return ROUTER_EVENT_TOPIC;
+	if (strcmp(event, "broadcast") == 0)
+		return ROUTER_EVENT_BROADCAST;
+	if (strcmp(event, "presence") == 0)
+		return ROUTER_EVENT_PRESENCE;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("invalid event \"%s\"", event),
+					errdetail("The events of a topic are broadcast, presence "
+							  "and *."),
+					errhint("To follow a table, name its schema and table.")));
 }
 
 /*

@@ -196,6 +196,7 @@ plinth_router_reset_index(void)
 	info.entrysize = sizeof(RouterTable);
 	tables = hash_create("plinth router tables", 64, &info,
 						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	plinth_router_reset_topics(index_context);
 	any_stale = notices_due = false;
 
 	/*
@@ -320,7 +321,9 @@ take_in(const RouterSubscription *sub)
 					sizeof(local->user));
 		locals[sub->slot] = local;
 		local->sub = *sub;
-		if (!sub->ended)
+		if (!sub->ended && !OidIsValid(sub->relid))
+			plinth_router_follow_topic(local);
+		else if (!sub->ended)
 		{
 			table = hash_search(tables, &sub->relid, HASH_ENTER, &found);
 			if (!found)
@@ -369,6 +372,8 @@ unlist(RouterLocal *local)
 	RouterTable *table;
 	RouterGroup *group = local->group;
 
+	if (local->topic != NULL)
+		plinth_router_leave_topic(local);
 	if (!local->listed)
 		return;
 	if (group != NULL)

@@ -15,6 +15,7 @@
 #define ROUTER_USER_SIZE 37 /* a uuid's text and its zero */
 
 typedef struct RouterGroup RouterGroup;
+typedef struct RouterTopic RouterTopic;
 
 /* A subscription, as the worker last saw it. */
 typedef struct RouterLocal
@@ -24,6 +25,7 @@ typedef struct RouterLocal
 	dlist_node node;	   /* in a bucket, or among the table's new ones */
 	dlist_node group_node; /* in its group, when it is in a bucket */
 	RouterGroup *group;	   /* NULL while it is in no bucket */
+	RouterTopic *topic;	   /* when it follows one, and node is there */
 	uint64 hash;		   /* of its key, when it is in a bucket */
 	bool listed;		   /* node is in a list */
 	uint32 told_gaps;	   /* its reader knows of these */
@@ -84,6 +86,21 @@ extern void plinth_router_settle(RouterTable *table);
  */
 extern dlist_head *plinth_router_bucket(const RouterGroup *group,
 										const char *user, const char *value);
+
+/* router_topic.c: those that follow a topic; the table is in the context. */
+extern void plinth_router_reset_topics(MemoryContext context);
+extern void plinth_router_follow_topic(RouterLocal *local);
+extern void plinth_router_leave_topic(RouterLocal *local);
+
+/*
+ * Add a subscription to an array of readers that grows in the current memory
+ * context, unless it is over by now or began after the transaction.
+ */
+extern RouterReader *plinth_router_add_reader(RouterReader *readers,
+											  int *nreaders,
+											  const RouterSubscription *sub,
+											  const WireTransaction *txn,
+											  TimestampTz now);
 
 /* Forget everything: the next look takes in every slot. */
 extern void plinth_router_reset_index(void);

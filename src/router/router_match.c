@@ -70,6 +70,7 @@ static RouterField value_field(const WireValue *value);
 static void emit(RouterResult *result, const WireChange *change,
 				 RouterGroup *group, const RouterKey *key, bool old_known);
 static bool shows_key(const WireRelation *relation, const Bitmapset *columns);
+static void match_message(RouterResult *result, const WireChange *change);
 static void add_match(RouterResult *result, const RouterMatch *match);
 static void add_reader(RouterResult *result, RouterMatch *match,
 					   const RouterLocal *local, uint8 event);
@@ -102,24 +103,45 @@ plinth_router_match(const WireTransaction *txn, int *nmatches)
 	/* All routes first: compiling one may make another stale. */
 	for (int i = 0; i < txn->nchanges; i++)
 	{
-		RouterTable *table =
-			plinth_router_followed(txn->changes[i].relation->relid);
+		RouterTable *table;
 
+		if (txn->changes[i].relation == NULL)
+			continue;
+		table = plinth_router_followed(txn->changes[i].relation->relid);
 		if (table != NULL)
 			plinth_router_settle(table);
 	}
 	for (int i = 0; i < txn->nchanges; i++)
 	{
-		RouterTable *table =
-			plinth_router_followed(txn->changes[i].relation->relid);
+		RouterTable *table;
 
 		CHECK_FOR_INTERRUPTS();
+		if (txn->changes[i].relation == NULL)
+		{
+			match_message(&result, &txn->changes[i]);
+			continue;
+		}
+		table = plinth_router_followed(txn->changes[i].relation->relid);
 		if (table != NULL)
 			match_change(&result, &txn->changes[i], table);
 	}
 
 	*nmatches = result.count;
 	return result.matches;
+}
+
+/*
+ * Find the readers of a message to a topic.
+ */
+static void
+match_message(RouterResult *result, const WireChange *change)
+{
+	RouterMatch match = {.change = change, .view.action = WIRE_MESSAGE};
+
+	match.readers = plinth_router_topic_readers(change->message->topic,
+												ROUTER_EVENT_BROADCAST,
+												result->txn, &match.nreaders);
+	add_match(result, &match);
 }
 
 /*
@@ -397,28 +419,43 @@ static void
 add_reader(RouterResult *result, RouterMatch *match, const RouterLocal *local,
 		   uint8 event)
 {
-	const RouterSubscription *sub = &local->sub;
+	if ((local->sub.events & event) != 0)
+		match->readers =
+			plinth_router_add_reader(match->readers, &match->nreaders,
+									 &local->sub, result->txn, result->now);
+}
+
+/*
+ * Add a subscription to an array of readers.
+ */
+RouterReader *
+plinth_router_add_reader(RouterReader *readers, int *nreaders,
+						 const RouterSubscription *sub,
+						 const WireTransaction *txn, TimestampTz now)
+{
 	RouterReader *reader;
 
-	if ((sub->events & event) == 0 || sub->expires_at <= result->now)
-		return;
+	if (sub->expires_at <= now)
+		return readers;
 
 	/* Committed, and visible to all, before the subscription began. */
-	if (result->txn->commit_lsn < sub->start_lsn &&
-		TransactionIdPrecedes(result->txn->xid, sub->start_xmin))
-		return;
+	if (txn != NULL && txn->commit_lsn < sub->start_lsn &&
+		TransactionIdPrecedes(txn->xid, sub->start_xmin))
+		return readers;
 
 	/* The array grows whenever the count is a power of two. */
-	if (match->nreaders == 0)
-		match->readers = palloc(sizeof(RouterReader));
-	else if ((match->nreaders & (match->nreaders - 1)) == 0)
-		match->readers = repalloc_huge(
-			match->readers, (Size) match->nreaders * 2 * sizeof(RouterReader));
-	reader = &match->readers[match->nreaders++];
+	if (*nreaders == 0)
+		readers = palloc(sizeof(RouterReader));
+	else if ((*nreaders & (*nreaders - 1)) == 0)
+		readers =
+			repalloc_huge(readers, (Size) *nreaders * 2 * sizeof(RouterReader));
+	reader = &readers[(*nreaders)++];
 	reader->slot = sub->slot;
 	reader->id = sub->id;
 	reader->gaps = sub->gaps;
 	memcpy(reader->channel, sub->channel, sizeof(reader->channel));
+
+	return readers;
 }
 
 /*

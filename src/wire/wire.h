@@ -6,7 +6,8 @@
  * A change is one row's insert, update, delete, or a table's truncate, with
  * the text form of its values as the type's output function gave it while
  * the WAL was decoded.  It knows no catalog: what a reader needs of the
- * table stands in WireRelation.
+ * table stands in WireRelation.  A message to a topic that was sent with the
+ * transaction stands among its changes.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,13 +23,16 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
+#include "utils/uuid.h"
 
 typedef enum WireAction
 {
 	WIRE_INSERT,
 	WIRE_UPDATE,
 	WIRE_DELETE,
-	WIRE_TRUNCATE
+	WIRE_TRUNCATE,
+	WIRE_MESSAGE, /* a broadcast: no row of a table */
+	WIRE_PRESENCE /* who has come, changed, gone; never in the WAL */
 } WireAction;
 
 /* How a value's text becomes JSON. */
@@ -78,11 +82,22 @@ typedef struct WireValue
 	const char *text; /* with a terminating zero */
 } WireValue;
 
+/* What somebody has sent to a topic.  Texts are in the database's encoding. */
+typedef struct WireMessage
+{
+	const char *topic;	 /* 1 to 255 bytes */
+	const char *event;	 /* 1 to 255 bytes */
+	const char *payload; /* JSON */
+	bool has_sender;
+	pg_uuid_t sender; /* the user that sent it */
+} WireMessage;
+
 typedef struct WireChange
 {
 	WireAction action;
-	const WireRelation *relation;
-	uint32 index;		/* place in the transaction, from 0 */
+	const WireRelation *relation; /* NULL: a message */
+	const WireMessage *message;	  /* of WIRE_MESSAGE */
+	uint32 index;				  /* place in the transaction, from 0 */
 	WireValue *old_row; /* ncolumns values; NULL in an UPDATE: same key */
 	WireValue *new_row; /* ncolumns values, or NULL */
 
@@ -145,6 +160,21 @@ typedef struct WireView
 extern void plinth_wire_write_change(StringInfo out, const WireTransaction *txn,
 									 const WireChange *change,
 									 const WireView *view, Size limit);
+
+/*
+ * A message as bytes and back.  Unpacking checks everything and copies
+ * nothing: the message leads into the bytes.  Pure.
+ */
+extern void plinth_wire_pack_message(StringInfo out, const WireMessage *message);
+extern bool plinth_wire_unpack_message(const char *bytes, Size length,
+									   WireMessage *message);
+
+/*
+ * Append a message as the JSON object that subscribers are sent, all members
+ * but "seq", as plinth_wire_write_change() does.
+ */
+extern void plinth_wire_write_message(StringInfo out, const WireMessage *message,
+									  XLogRecPtr lsn, TimestampTz time);
 
 /* Name of an action as payloads and filters spell it: INSERT, ... */
 extern const char *plinth_wire_action_name(WireAction action);

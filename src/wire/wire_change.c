@@ -47,6 +47,10 @@ plinth_wire_action_name(WireAction action)
 			return "DELETE";
 		case WIRE_TRUNCATE:
 			return "TRUNCATE";
+		case WIRE_MESSAGE:
+			return "broadcast";
+		case WIRE_PRESENCE:
+			return "presence";
 	}
 	return "";
 }
