@@ -31,6 +31,14 @@ typedef struct DecoderReader DecoderReader;
  */
 typedef int (*DecoderWants)(Oid relid, void *arg);
 
+/*
+ * Read a logical message of a transaction (its top one's number), when it is
+ * one that somebody wants; the message may lead into the bytes, which anybody
+ * may have written.  Asked as DecoderWants is.
+ */
+typedef bool (*DecoderReads)(const char *prefix, const char *bytes, Size length,
+							 TransactionId xid, WireMessage *message, void *arg);
+
 typedef struct DecoderPosition
 {
 	XLogRecPtr confirmed_lsn; /* all before it has been delivered */
@@ -51,11 +59,13 @@ extern const char *plinth_decoder_missing(void);
 extern void plinth_decoder_slot_name(Oid database, char *name);
 
 /*
- * Make the slot and start to decode.  Outside a transaction.  Waits until
+ * Make the slot and start to decode; reads is NULL where no message is
+ * wanted.  Outside a transaction.  Waits until
  * the transactions that write at this moment have ended.  What commits after
  * it returns is decoded.
  */
-extern DecoderReader *plinth_decoder_open(DecoderWants wants, void *arg);
+extern DecoderReader *plinth_decoder_open(DecoderWants wants,
+										  DecoderReads reads, void *arg);
 
 /*
  * The next committed transaction with changes that somebody wants, in commit

@@ -48,7 +48,8 @@ typedef struct DecoderTransaction
 struct DecoderReader
 {
 	DecoderWants wants;
-	void *wants_arg;
+	DecoderReads reads;
+	void *wants_arg; /* of both */
 	LogicalDecodingContext *decoding;
 	MemoryContext context; /* of the reader and all it has */
 	MemoryContext scratch; /* of one change */

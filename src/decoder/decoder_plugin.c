@@ -45,10 +45,14 @@ static void take_change(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 static void take_truncate(LogicalDecodingContext *decoding,
 						  ReorderBufferTXN *txn, int nrelations,
 						  Relation relations[], ReorderBufferChange *change);
+static void take_message(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
+						 XLogRecPtr message_lsn, bool transactional,
+						 const char *prefix, Size length, const char *bytes);
 static void commit_transaction(LogicalDecodingContext *decoding,
 							   ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static void keep_change(DecoderReader *reader, ReorderBufferTXN *txn,
 						Relation relation, const PendingChange *pending);
+static void append_change(DecoderReader *reader, WireChange *change);
 static bool convert_change(DecoderReader *reader, Relation relation,
 						   const PendingChange *pending, WireChange *change);
 static void fill_change(const DecoderRelation *known, Relation relation,
@@ -64,6 +68,7 @@ _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 	callbacks->begin_cb = begin_transaction;
 	callbacks->change_cb = take_change;
 	callbacks->truncate_cb = take_truncate;
+	callbacks->message_cb = take_message;
 	callbacks->commit_cb = commit_transaction;
 }
 
@@ -138,6 +143,39 @@ take_truncate(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 			keep_change(reader, txn, relations[i], &pending);
 }
 
+/*
+ * A message that was sent with the transaction takes its place among the
+ * transaction's changes.
+ */
+static void
+take_message(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
+			 XLogRecPtr message_lsn, bool transactional, const char *prefix,
+			 Size length, const char *bytes)
+{
+	DecoderReader *reader = decoding->output_plugin_private;
+	WireChange change = {.action = WIRE_MESSAGE};
+	WireMessage read;
+	WireMessage *message;
+	MemoryContext old_context;
+
+	if (!transactional || reader->reads == NULL ||
+		!reader->reads(prefix, bytes, length, txn->xid, &read, reader->wants_arg))
+		return;
+	if (open_transaction(reader)->wire.overflowed)
+		return;
+
+	old_context = MemoryContextSwitchTo(reader->current->context);
+	message = palloc(sizeof(WireMessage));
+	*message = read;
+	message->topic = pstrdup(read.topic);
+	message->event = pstrdup(read.event);
+	message->payload = pstrdup(read.payload);
+	MemoryContextSwitchTo(old_context);
+
+	change.message = message;
+	append_change(reader, &change);
+}
+
 static void
 commit_transaction(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 				   XLogRecPtr commit_lsn)
@@ -191,8 +229,18 @@ keep_change(DecoderReader *reader, ReorderBufferTXN *txn, Relation relation,
 		overflow_transaction(reader);
 		return;
 	}
-	if (change.relation == NULL)
-		return;
+	if (change.relation != NULL)
+		append_change(reader, &change);
+}
+
+/*
+ * Add a change to the transaction that is being decoded.
+ */
+static void
+append_change(DecoderReader *reader, WireChange *change)
+{
+	DecoderTransaction *current = reader->current;
+	WireTransaction *wire = &current->wire;
 
 	if (wire->nchanges >= current->changes_allocated)
 	{
@@ -205,8 +253,8 @@ keep_change(DecoderReader *reader, ReorderBufferTXN *txn, Relation relation,
 		else
 			wire->changes = repalloc_huge(wire->changes, size);
 	}
-	change.index = wire->nchanges;
-	wire->changes[wire->nchanges++] = change;
+	change->index = wire->nchanges;
+	wire->changes[wire->nchanges++] = *change;
 	reader->changes++;
 
 	if (MemoryContextMemAllocated(current->context, false) >

@@ -92,7 +92,7 @@ plinth_decoder_slot_name(Oid database, char *name)
 }
 
 DecoderReader *
-plinth_decoder_open(DecoderWants wants, void *arg)
+plinth_decoder_open(DecoderWants wants, DecoderReads reads, void *arg)
 {
 	XLogReaderRoutine routine = {.page_read = read_page,
 								 .segment_open = wal_segment_open,
@@ -112,6 +112,7 @@ plinth_decoder_open(DecoderWants wants, void *arg)
 	reader->scratch = AllocSetContextCreate(context, "plinth decoded change",
 											ALLOCSET_DEFAULT_SIZES);
 	reader->wants = wants;
+	reader->reads = reads;
 	reader->wants_arg = arg;
 	reader->opening = true;
 	dlist_init(&reader->finished);

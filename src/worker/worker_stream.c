@@ -89,7 +89,7 @@ stream_loop(void)
 
 	plinth_worker_set_state(WORKER_STARTING);
 	plinth_worker_stream_stat_attach(MyDatabaseId);
-	reader = plinth_decoder_open(wants, NULL);
+	reader = plinth_decoder_open(wants, NULL, NULL);
 	plinth_router_attach_worker(MyDatabaseId);
 
 	for (;;)
