@@ -55,6 +55,10 @@ AS 'MODULE_PATHNAME', 'plinth_sql_base_is_admin';
 COMMENT ON FUNCTION plinth.is_admin() IS
 'auth.is_admin() of the installed module auth; false where it is not installed';
 
+-- The table of the room module was made before this function.
+CREATE POLICY installed_modules_read ON plinth.installed_modules
+	FOR SELECT TO authenticated USING ((SELECT plinth.is_admin()));
+
 ALTER TABLE plinth.rate_limit_tiers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY rate_limit_tiers_owner ON plinth.rate_limit_tiers
 	TO plinth_owner USING (true) WITH CHECK (true);

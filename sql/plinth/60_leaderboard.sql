@@ -16,9 +16,9 @@ LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
 AS 'MODULE_PATHNAME', 'plinth_sql_leaderboard_stat';
 
 COMMENT ON FUNCTION plinth.leaderboard_stat() IS
-'what plinth.stat_leaderboard shows; error: 55000 the library is not preloaded';
+'what plinth.stat_leaderboard shows; errors: 42501 the caller is neither service, monitor nor administrator; 55000 the library is not preloaded';
 
-CREATE VIEW plinth.stat_leaderboard AS
+CREATE VIEW plinth.stat_leaderboard WITH (security_invoker = true) AS
 SELECT schema, matview, dirty, last_refresh, duration_ms, rows, refreshes, failures, last_error,
 	   stats_reset
 FROM plinth.leaderboard_stat();

@@ -13,9 +13,9 @@ LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10
 AS 'MODULE_PATHNAME', 'plinth_sql_worker_stat';
 
 COMMENT ON FUNCTION plinth.worker_stat() IS
-'the workers of all databases; read plinth.stat_workers';
+'the workers of all databases; read plinth.stat_workers; errors: 42501 the caller is neither service, monitor nor administrator';
 
-CREATE VIEW plinth.stat_workers AS
+CREATE VIEW plinth.stat_workers WITH (security_invoker = true) AS
 SELECT d.datname AS database, w.worker, w.pid, w.state, w.started_at,
 	   w.restarts, w.failures, w.last_error, w.last_error_at, w.stats_reset
 FROM plinth.worker_stat() AS w

@@ -72,9 +72,9 @@ LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'plinth_sql_delivery_all_subscriptions';
 
 COMMENT ON FUNCTION plinth.realtime_all_subscriptions() IS
-'all subscriptions of the database; read plinth.stat_subscriptions; raises no error';
+'all subscriptions of the database; read plinth.stat_subscriptions; errors: 42501 the caller is neither service, monitor nor administrator';
 
-CREATE VIEW plinth.stat_subscriptions AS
+CREATE VIEW plinth.stat_subscriptions WITH (security_invoker = true) AS
 SELECT s.id, s.user_id, s.topic, s.schema_name, s.table_name, s.event,
 	   s.filter, s.created_at, s.last_seen, s.expires_at, s.delivered,
 	   s.dropped, s.role, s.route, s.live, s.cost_us, s.queue_bytes,

@@ -25,7 +25,7 @@ GRANT EXECUTE ON FUNCTION plinth.setting(text) TO plinth_owner, service_role;
 
 -- Room: module
 GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.installed_modules TO plinth_owner;
-GRANT SELECT ON plinth.installed_modules TO service_role;
+GRANT SELECT ON plinth.installed_modules TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION plinth.install(text, text), plinth.upgrade(text, text)
 	TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.modules()
@@ -85,14 +85,16 @@ GRANT EXECUTE ON FUNCTION plinth.seal(bytea, text), plinth.unseal(bytea, text),
 	plinth.reseal(bytea, text), plinth.sealed_key_id(bytea) TO plinth_owner;
 GRANT SELECT, INSERT, UPDATE, DELETE ON plinth.sealed_columns, plinth.key_checks TO plinth_owner;
 
--- Room: worker
-GRANT SELECT ON plinth.stat_workers TO service_role, pg_monitor;
-GRANT EXECUTE ON FUNCTION plinth.worker_stat() TO service_role, pg_monitor;
+-- Room: worker; the function asks who reads
+GRANT SELECT ON plinth.stat_workers TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.worker_stat()
+	TO authenticated, service_role, plinth_owner, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.preflight() TO service_role, pg_monitor;
 
--- leaderboard; a refresh needs a temporary table
-GRANT SELECT ON plinth.stat_leaderboard TO service_role, pg_monitor;
-GRANT EXECUTE ON FUNCTION plinth.leaderboard_stat() TO service_role, pg_monitor;
+-- leaderboard: the function asks who reads; a refresh needs a temporary table
+GRANT SELECT ON plinth.stat_leaderboard TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.leaderboard_stat()
+	TO authenticated, service_role, plinth_owner, pg_monitor;
 DO $leaderboard$ BEGIN EXECUTE pg_catalog.format('GRANT TEMPORARY ON DATABASE %I TO plinth_owner', pg_catalog.current_database()); END $leaderboard$;
 
 -- limiter: each function checks inside whom it counts and who looks
@@ -124,8 +126,9 @@ GRANT EXECUTE ON FUNCTION plinth.realtime_subscribe(text, text, text, text, text
 	TO anon, authenticated, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.realtime_subscriptions()
 	TO anon, authenticated, service_role, plinth_owner;
-GRANT EXECUTE ON FUNCTION plinth.realtime_all_subscriptions() TO service_role, pg_monitor;
-GRANT SELECT ON plinth.stat_subscriptions TO service_role, pg_monitor;
+GRANT EXECUTE ON FUNCTION plinth.realtime_all_subscriptions()
+	TO authenticated, service_role, plinth_owner, pg_monitor;
+GRANT SELECT ON plinth.stat_subscriptions TO authenticated, service_role, plinth_owner, pg_monitor;
 
 -- worker, rotation: the function asks who reads
 GRANT SELECT ON plinth.stat_rotation TO authenticated, service_role, plinth_owner, pg_monitor;

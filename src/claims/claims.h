@@ -80,6 +80,13 @@ extern bool (*plinth_claims_session_revoked)(const pg_uuid_t *session_id);
 extern bool plinth_claims_is_service(void);
 
 /*
+ * Refuse who may not read what the server keeps of its work: 42501 unless the
+ * caller is a service, an administrator or a member of pg_monitor.  Of what:
+ * "permission denied for the statistics of %s".
+ */
+extern void plinth_claims_require_monitor(const char *subject);
+
+/*
  * The client's address as text ("192.0.2.7", "2001:db8::1"), or NULL when it
  * is unknown: first address of x-forwarded-for of a believed request.headers
  * when plinth.trust_forwarded_for is on, else the connection's.  In the

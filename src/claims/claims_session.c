@@ -25,6 +25,7 @@
 #include <arpa/inet.h>
 
 #include "access/xact.h"
+#include "base/admin.h"
 #include "base/compat.h"
 #include "base/names.h"
 #include "catalog/pg_authid.h"
@@ -192,6 +193,19 @@ plinth_claims_is_service(void)
 	return superuser_arg(role) ||
 		   role == get_role_oid(PLINTH_SERVICE_ROLE, true) ||
 		   role == get_role_oid(PLINTH_OWNER_ROLE, true);
+}
+
+void
+plinth_claims_require_monitor(const char *subject)
+{
+	if (!plinth_claims_is_service() &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) &&
+		!plinth_admin_is_caller())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for the statistics of %s", subject),
+				 errhint("Services, administrators and members of "
+						 "\"pg_monitor\" may read them.")));
 }
 
 char *

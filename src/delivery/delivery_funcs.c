@@ -134,12 +134,15 @@ plinth_sql_delivery_subscriptions(PG_FUNCTION_ARGS)
 /*
  * plinth.realtime_all_subscriptions() -> setof record
  *
- * All subscriptions of the database; who may call it decides.
+ * All subscriptions of the database.
+ *
+ * Errors: 42501 the caller is neither service, monitor nor administrator.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_delivery_all_subscriptions);
 Datum
 plinth_sql_delivery_all_subscriptions(PG_FUNCTION_ARGS)
 {
+	plinth_claims_require_monitor("subscriptions");
 	list_subscriptions(fcinfo, true);
 	return (Datum) 0;
 }

@@ -29,6 +29,7 @@
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "claims/claims.h"
 
 #define LEADERBOARD_TRANCHE "plinth_leaderboard"
 
@@ -247,7 +248,8 @@ plinth_leaderboard_clock_ms(void)
  *
  * One row for each leaderboard of this database that the upkeep worker keeps.
  *
- * Errors: 55000 the library is not preloaded.
+ * Errors: 42501 the caller is neither service, monitor nor administrator;
+ * 55000 the library is not preloaded.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_leaderboard_stat);
 Datum
@@ -258,6 +260,7 @@ plinth_sql_leaderboard_stat(PG_FUNCTION_ARGS)
 	TimestampTz stats_reset;
 	int count = 0;
 
+	plinth_claims_require_monitor("leaderboards");
 	if (leaderboard == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("leaderboard statistics are not available"),

@@ -83,10 +83,13 @@ plinth_secrets_count(const SecretsColumn *column, int16 key_id, int64 *under,
 	SavedUser saved;
 	bool isnull;
 
-	if (!quoted_names(column, &relation, &attribute))
-		return false;
-
+	/* the owner finds the table; the caller may not see its schema */
 	saved = become_owner();
+	if (!quoted_names(column, &relation, &attribute))
+	{
+		become_again(saved);
+		return false;
+	}
 	SPI_connect();
 	/* what is too short to be sealed is counted with the others */
 	if (SPI_execute_with_args(

@@ -14,18 +14,15 @@
 
 #include "worker/worker_rotation.h"
 
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "base/admin.h"
 #include "base/compat.h"
 #include "claims/claims.h"
 
@@ -57,7 +54,6 @@ static RotationShared *rotation = NULL;
 
 static RotationEntry *find_entry(const SecretsColumn *column);
 static void copy_text(char *to, const char *from, int size);
-static void check_reader(void);
 
 void
 plinth_worker_rotation_shmem_request(void)
@@ -126,7 +122,7 @@ plinth_sql_worker_rotation_stat(PG_FUNCTION_ARGS)
 	int16 key_id;
 	ListCell *cell;
 
-	check_reader();
+	plinth_claims_require_monitor("rotation");
 	InitMaterializedSRF(fcinfo, 0);
 	key = plinth_secrets_active(plinth_secrets_ring(), SECRETS_SEAL,
 								SECRETS_XCHACHA20);
@@ -191,17 +187,4 @@ copy_text(char *to, const char *from, int size)
 
 	memcpy(to, from, length);
 	to[length] = '\0';
-}
-
-static void
-check_reader(void)
-{
-	if (!plinth_claims_is_service() &&
-		!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) &&
-		!plinth_admin_is_caller())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for the statistics of rotation"),
-				 errhint("Services, administrators and members of "
-						 "\"pg_monitor\" may read them.")));
 }

@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "claims/claims.h"
 #include "worker/worker_internal.h"
 
 #define STAT_COLUMNS 10
@@ -25,6 +26,8 @@ static const char *state_name(WorkerState state);
  *
  * One row for each worker that is wanted, of all databases; no row when the
  * library was not preloaded.
+ *
+ * Errors: 42501 the caller is neither service, monitor nor administrator.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_worker_stat);
 Datum
@@ -34,6 +37,7 @@ plinth_sql_worker_stat(PG_FUNCTION_ARGS)
 	WorkerEntry *copy;
 	TimestampTz stats_reset;
 
+	plinth_claims_require_monitor("the workers");
 	InitMaterializedSRF(fcinfo, 0);
 	if (plinth_worker_shared == NULL)
 		return (Datum) 0;

@@ -14,7 +14,6 @@
 #include <math.h>
 
 #include "access/xlog.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -22,12 +21,10 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
-#include "base/admin.h"
 #include "base/compat.h"
 #include "claims/claims.h"
 #include "delivery/delivery.h"
@@ -66,7 +63,6 @@ static StreamEntry *mine = NULL;
 static DecoderPosition reported;
 
 static void detach(int code, Datum arg);
-static void check_reader(void);
 static void fill_row(const StreamEntry *entry, Datum *values, bool *nulls);
 
 void
@@ -194,7 +190,7 @@ plinth_sql_worker_stream_stat(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	check_reader();
+	plinth_claims_require_monitor("the change stream");
 	InitMaterializedSRF(fcinfo, 0);
 	if (stream == NULL)
 		return (Datum) 0;
@@ -218,19 +214,6 @@ plinth_sql_worker_stream_stat(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
-}
-
-static void
-check_reader(void)
-{
-	if (!plinth_claims_is_service() &&
-		!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) &&
-		!plinth_admin_is_caller())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for the statistics of the change "
-							   "stream"),
-						errhint("Services, administrators and members of "
-								"\"pg_monitor\" may read them.")));
 }
 
 static void
