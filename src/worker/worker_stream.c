@@ -99,6 +99,8 @@ stream_loop(void)
 		bool at_end;
 
 		at_end = read_batch(reader, batch);
+		plinth_worker_stream_stat_step();
+		plinth_worker_stream_stat_read(plinth_decoder_read_up_to(reader));
 		plinth_decoder_pause(reader);
 		if (batch->count > 0)
 		{
@@ -164,6 +166,7 @@ deliver_batch(void *arg)
 	{
 		bool delivered = false;
 
+		plinth_worker_stream_stat_step();
 		for (int try = 0; try < STREAM_TRIES && !delivered; try++)
 			delivered = deliver_transaction(batch->transactions[i]);
 		if (!delivered)
@@ -237,5 +240,6 @@ look_around(void *arg)
 static int
 wants(Oid relid, void *arg)
 {
+	plinth_worker_stream_stat_step();
 	return plinth_router_wants(relid);
 }

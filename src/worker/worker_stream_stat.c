@@ -17,6 +17,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -46,6 +47,8 @@ typedef struct StreamEntry
 	int64 transactions;
 	int64 changes;
 	int64 errors; /* changes not decoded, transactions not delivered */
+	pg_atomic_uint64 steps; /* written by the worker alone, without the mutex */
+	pg_atomic_uint64 read_lsn;
 } StreamEntry;
 
 typedef struct StreamShared
@@ -87,7 +90,11 @@ plinth_worker_stream_shmem_startup(void)
 	stream->lock = &(GetNamedLWLockTranche(STREAM_TRANCHE))->lock;
 	stream->stats_reset = GetCurrentTimestamp();
 	for (int i = 0; i < STREAM_ENTRIES; i++)
+	{
 		SpinLockInit(&stream->entries[i].mutex);
+		pg_atomic_init_u64(&stream->entries[i].steps, 0);
+		pg_atomic_init_u64(&stream->entries[i].read_lsn, InvalidXLogRecPtr);
+	}
 }
 
 void
@@ -122,6 +129,7 @@ plinth_worker_stream_stat_attach(Oid database)
 		entry->pid = MyProcPid;
 		entry->confirmed_lsn = entry->restart_lsn = InvalidXLogRecPtr;
 		entry->caught_up_at = 0;
+		pg_atomic_write_u64(&entry->read_lsn, InvalidXLogRecPtr);
 		SpinLockRelease(&entry->mutex);
 	}
 	LWLockRelease(stream->lock);
@@ -159,6 +167,45 @@ plinth_worker_stream_stat_failed(int64 transactions)
 	SpinLockAcquire(&mine->mutex);
 	mine->errors += transactions;
 	SpinLockRelease(&mine->mutex);
+}
+
+void
+plinth_worker_stream_stat_step(void)
+{
+	/* nobody else writes it */
+	if (mine != NULL)
+		pg_atomic_write_u64(&mine->steps, pg_atomic_read_u64(&mine->steps) + 1);
+}
+
+void
+plinth_worker_stream_stat_read(XLogRecPtr read_lsn)
+{
+	if (mine != NULL)
+		pg_atomic_write_u64(&mine->read_lsn, read_lsn);
+}
+
+bool
+plinth_worker_stream_progress(Oid database, StreamProgress *progress)
+{
+	memset(progress, 0, sizeof(StreamProgress));
+	if (stream == NULL)
+		return false;
+
+	LWLockAcquire(stream->lock, LW_SHARED);
+	for (int i = 0; i < STREAM_ENTRIES && progress->pid == 0; i++)
+	{
+		StreamEntry *entry = &stream->entries[i];
+
+		SpinLockAcquire(&entry->mutex);
+		if (entry->database == database)
+			progress->pid = entry->pid;
+		SpinLockRelease(&entry->mutex);
+		progress->steps = pg_atomic_read_u64(&entry->steps);
+		progress->read_lsn = pg_atomic_read_u64(&entry->read_lsn);
+	}
+	LWLockRelease(stream->lock);
+
+	return progress->pid != 0;
 }
 
 static void

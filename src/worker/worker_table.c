@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "worker/worker_internal.h"
+#include "worker/worker_stream.h"
 
 #define WORKER_TRANCHE "plinth_worker"
 
@@ -34,6 +35,7 @@ plinth_worker_define_settings(void)
 		"plinth.enabled", "Enables the workers of a database.",
 		"Set off for a database by plinth.disable().", &plinth_worker_enabled,
 		true, PGC_SUSET, 0, NULL, NULL, NULL);
+	plinth_worker_stream_guard_define_settings();
 }
 
 void

@@ -32,6 +32,7 @@
 #include "secrets/secrets.h"
 #include "worker/worker_internal.h"
 #include "worker/worker_rotation.h"
+#include "worker/worker_stream.h"
 
 /* The longest nap; a wake-up by latch ends it. */
 #define UPKEEP_NAP_MS 10000
@@ -107,6 +108,7 @@ upkeep_loop(void)
 		TimestampTz next;
 		long leaderboard_ms;
 		long rotation_ms;
+		long guard_ms;
 
 		plinth_worker_transaction("looking for work", check_database, NULL);
 		commit_journal();
@@ -127,12 +129,14 @@ upkeep_loop(void)
 		}
 		rotation_ms = plinth_worker_rotation_step();
 		leaderboard_ms = plinth_leaderboard_step();
+		guard_ms = plinth_worker_stream_guard_look();
 		plinth_worker_set_state(WORKER_IDLE);
 
 		now = GetCurrentTimestamp();
 		next = TimestampTzPlusMilliseconds(
-			now, plinth_account_journal_due(
-					 Min(UPKEEP_NAP_MS, Min(leaderboard_ms, rotation_ms))));
+			now,
+			plinth_account_journal_due(Min(Min(UPKEEP_NAP_MS, guard_ms),
+										   Min(leaderboard_ms, rotation_ms))));
 		for (int i = 0; i < (int) lengthof(steps); i++)
 			next = Min(next, due_at(&steps[i]));
 		(void) plinth_worker_wait(TimestampDifferenceMilliseconds(now, next),
