@@ -45,6 +45,7 @@ typedef enum AuditForm
 	AUDIT_FLOAT8,
 	AUDIT_NUMERIC,
 	AUDIT_TEXT, /* text, varchar, char(n): the bytes themselves */
+	AUDIT_UUID,
 	AUDIT_BYTEA,
 	AUDIT_DATETIME, /* date, timestamp, timestamptz: ISO 8601 */
 	AUDIT_JSONB,	/* embedded */
@@ -141,9 +142,11 @@ typedef struct AuditWriter AuditWriter;
 extern AuditShape *plinth_audit_shape(Relation rel, Oid trigger_id,
 									  const char *redacted, const char *ignored);
 
-/* audit_row.c */
+/* audit_image.c */
 extern Jsonb *plinth_audit_image(const AuditShape *shape, TupleTableSlot *slot,
 								 const bool *which);
+
+/* audit_row.c */
 extern bool plinth_audit_changes(const AuditShape *shape, TupleTableSlot *before,
 								 TupleTableSlot *after, bool *changed);
 extern ArrayType *plinth_audit_names(const AuditShape *shape, const bool *which);

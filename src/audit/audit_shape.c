@@ -195,6 +195,9 @@ choose_form(AuditColumn *column)
 		case BPCHAROID:
 			column->form = AUDIT_TEXT;
 			return;
+		case UUIDOID:
+			column->form = AUDIT_UUID;
+			return;
 		case BYTEAOID:
 			column->form = AUDIT_BYTEA;
 			return;

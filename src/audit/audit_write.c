@@ -11,7 +11,6 @@
  */
 #include "audit/audit_internal.h"
 
-#include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
@@ -32,8 +31,7 @@ struct AuditWriter
 {
 	MemoryContext batch; /* records until they are written */
 	AuditTarget target;
-	AuditValues record;	  /* of the last record; partly of all of them */
-	BulkInsertState bulk; /* NULL until a second batch comes */
+	AuditValues record; /* of the last record; partly of all of them */
 	TupleTableSlot **slots;
 	int capacity; /* of slots */
 	int used;
@@ -150,11 +148,6 @@ plinth_audit_write_end(AuditWriter *writer)
 {
 	flush(writer);
 
-	if (writer->bulk != NULL)
-	{
-		FreeBulkInsertState(writer->bulk);
-		table_finish_bulk_insert(writer->target.partition, 0);
-	}
 	for (int i = 0; i < writer->capacity && writer->slots[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	plinth_audit_target_close(&writer->target);
@@ -206,17 +199,13 @@ flush(AuditWriter *writer)
 
 	caller = MemoryContextSwitchTo(writer->batch);
 	table_multi_insert(writer->target.partition, writer->slots, writer->used,
-					   writer->command, 0, writer->bulk);
+					   writer->command, 0, NULL);
 	for (int i = 0; i < writer->used; i++)
 	{
 		plinth_audit_target_index(&writer->target, writer->slots[i]);
 		ExecClearTuple(writer->slots[i]);
 	}
 	MemoryContextSwitchTo(caller);
-
-	/* more than one batch is worth keeping a page pinned between them */
-	if (writer->bulk == NULL && writer->used == AUDIT_BATCH_RECORDS)
-		writer->bulk = GetBulkInsertState();
 
 	writer->used = 0;
 	writer->bytes = 0;
