@@ -4,6 +4,8 @@
 use strict;
 use warnings;
 
+use Digest::SHA qw(hmac_sha256);
+use MIME::Base64 qw(decode_base64url encode_base64url);
 use PostgreSQL::Test::BackgroundPsql;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -77,6 +79,24 @@ is((grep { index($visible, $_) >= 0 } @secrets), 0, 'no key is in the view, a se
 my $claims = qq("sub":"$user","role":"authenticated","exp":4102444800);
 my $token = $primary->safe_psql('postgres', "SELECT plinth.jwt_sign('{$claims}')");
 is($primary->safe_psql('postgres', sign_in($token)), $signed_in, 'a token of ours is good');
+
+# Without kid the one active key of the algorithm is meant (S1.2); a key's field
+# is what a JSON Web Key calls k.
+my ($hs256) = $content =~ /^\S+ \S+ token HS256 active \S+ (\S+)/m;
+sub sign_hs256
+{
+	my ($header, $key) = @_;
+	my $signed = encode_base64url($header) . '.' . encode_base64url("{$claims}");
+	return "$signed." . encode_base64url(hmac_sha256($signed, $key));
+}
+my $no_kid = sign_hs256('{"alg":"HS256"}', decode_base64url($hs256));
+is($primary->safe_psql('postgres', sign_in($no_kid)), $signed_in, 'a token without kid is good');
+# the public key that everybody has is no secret of HS256 (S1.1)
+my ($public) = $primary->safe_psql('postgres', 'SELECT auth.jwks()') =~ /"x": "([^"]+)"/;
+like(error_of($primary, sprintf(q(SELECT plinth.jwt_verify('%s')), sign_hs256($_, decode_base64url($public)))),
+	qr/28000: Invalid or expired token/, "not one that the public key has signed: $_")
+  foreach '{"alg":"HS256"}', '{"alg":"HS256","kid":"' . ($content =~ /^\S+ (\S+) token Ed25519/m)[0] . '"}';
+
 $primary->restart;
 is($primary->safe_psql('postgres', sign_in($token)), $signed_in, 'it is good after a restart');
 is(slurp_file($file), $content, 'the keyring is the same after a restart');
@@ -113,7 +133,13 @@ my $imported = slurp_file($file);
 replace_keyring($file, $revoked, 0600);
 ok(answers_in_time($session, $good, '28000'), 'tokens of a key that is marked revoked stop');
 like(error_of($primary, "SELECT plinth.jwt_verify('$token')"), qr/28000: Invalid or expired token/, 'in new sessions too');
-like($primary->safe_psql('postgres', "SELECT plinth.jwt_sign('{$claims}')"), qr/\./, 'the other active key signs');
+like(decode_base64url((split /\./, $primary->safe_psql('postgres', "SELECT plinth.jwt_sign('{$claims}')"))[0]),
+	qr/"alg":"HS256"/, 'the other active key signs');
+is($primary->safe_psql('postgres', sign_in($no_kid)), $signed_in, 'a token without kid is good as before');
+(my $two = $imported) =~ s/^\S+ test (token HS256) verify/99 test $1 active/m;
+replace_keyring($file, $two, 0600);
+ok(answers_in_time($session, q(SELECT count(*) FROM plinth.keys WHERE key_id = 99), '1'), 'two keys of the algorithm are active');
+like(error_of($primary, "SELECT plinth.jwt_verify('$no_kid')"), qr/28000: Invalid or expired token/, 'a token without kid is none of them');
 replace_keyring($file, $imported, 0600);
 ok(answers_in_time($session, $good, 'good'), 'and are good again with the old file');
 

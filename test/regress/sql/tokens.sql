@@ -357,6 +357,14 @@ SELECT plinth.jwt_sign('"x"');
 SELECT plinth.jwt_sign(jsonb_build_object('a', repeat('x', 20000)));
 SELECT plinth.jwt_sign(NULL) IS NULL AS nothing;
 
+-- they go into parallel plans and read-only transactions, and none is LEAKPROOF (S1.13, S2.4)
+SELECT proname, provolatile, proparallel, proleakproof FROM pg_proc
+WHERE pronamespace = 'plinth'::regnamespace AND proname IN ('jwt_verify', 'jws_verify', 'auth_uid', 'auth_jwt', 'auth_role',
+	'auth_email', 'auth_session_id', 'auth_aal', 'auth_authenticate', 'auth_jwks') ORDER BY proname COLLATE "C";
+BEGIN READ ONLY;
+SELECT plinth.jwt_verify(pg_temp.sign(:'good')) ->> 'role' AS role;
+COMMIT;
+
 -- who may do what
 SET ROLE authenticated;
 SELECT plinth.jwt_sign('{}');
