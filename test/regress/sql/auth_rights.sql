@@ -177,6 +177,21 @@ FROM unnest(ARRAY[
 	'SELECT auth.open_session(''00000000-0000-4000-8000-0000000000a1'', ''pwd'')'
 ]) WITH ORDINALITY AS s (statement, n) ORDER BY n;
 
+-- who may execute what, of all there is: a role that is none of ours, nothing
+CREATE ROLE regress_plinth_stranger;
+SELECT CASE WHEN n.nspname = 'auth' THEN '' ELSE n.nspname || '.' END || p.proname AS function,
+	concat_ws(' ', CASE WHEN has_function_privilege('anon', p.oid, 'EXECUTE') THEN 'anon' END,
+		CASE WHEN has_function_privilege('authenticated', p.oid, 'EXECUTE') THEN 'authenticated' END,
+		CASE WHEN has_function_privilege('service_role', p.oid, 'EXECUTE') THEN 'service' END,
+		CASE WHEN has_function_privilege('plinth_gateway', p.oid, 'EXECUTE') THEN 'gateway' END,
+		CASE WHEN has_function_privilege('pg_monitor', p.oid, 'EXECUTE') THEN 'monitor' END,
+		CASE WHEN has_function_privilege('regress_plinth_stranger', p.oid, 'EXECUTE') THEN 'STRANGER' END) AS may_call
+FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname = 'auth'
+	OR (n.nspname = 'plinth' AND p.proname ~ '^(auth_|jw[ts]_|key|seal|unseal|reseal|rotate_|act_as$|pre_request$|is_(admin|service)$)')
+ORDER BY n.nspname COLLATE "C", p.proname COLLATE "C", p.oid::regprocedure::text COLLATE "C";
+DROP ROLE regress_plinth_stranger;
+
 -- each sees their own
 SET request.jwt.claims = '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000a1"}';
 SET ROLE authenticated;
