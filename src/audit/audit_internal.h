@@ -3,9 +3,9 @@
  * audit_internal.h
  *		What the files of this room share.
  *
- * A shape says how the rows of one table become records.  It is made once a
- * statement from the catalog; everything that handles single rows is pure
- * over a shape and tuples.  A writer takes the records of one statement and
+ * A shape says how the rows of one table become records.  It is made from the
+ * catalog and kept; everything that handles single rows is pure over a shape
+ * and tuples.  A writer takes the records of one statement and
  * puts them into the log in batches.
  *
  *-------------------------------------------------------------------------
@@ -22,6 +22,7 @@
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/reltrigger.h"
 #include "utils/uuid.h"
 
 /* What takes the place of a value that must not be kept. */
@@ -72,6 +73,8 @@ typedef struct AuditShape
 {
 	const char *schema; /* as the log names the table */
 	const char *table;
+	Oid named_after;	  /* the table that has these names */
+	bool lasts;			  /* calls the server's own functions only */
 	int ncolumns;		  /* live columns */
 	AuditColumn *columns; /* in the order in which jsonb keeps its keys */
 	int *position;		  /* columns in table order, as indexes of columns */
@@ -141,6 +144,10 @@ typedef struct AuditWriter AuditWriter;
 /* audit_shape.c */
 extern AuditShape *plinth_audit_shape(Relation rel, Oid trigger_id,
 									  const char *redacted, const char *ignored);
+
+/* audit_known.c */
+extern const AuditShape *plinth_audit_shape_of(Relation rel,
+											   const Trigger *trigger);
 
 /* audit_image.c */
 extern Jsonb *plinth_audit_image(const AuditShape *shape, TupleTableSlot *slot,

@@ -3,8 +3,8 @@
  * audit_shape.c
  *		How the rows of a table become records: read from the catalog.
  *
- * A shape is made once a statement, so that the work on each row looks
- * nothing up.  It lives in the caller's memory context.
+ * The work on each row looks nothing up.  A shape lives in the caller's
+ * memory context; audit_known.c keeps it.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +13,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -66,6 +67,10 @@ plinth_audit_shape(Relation rel, Oid trigger_id, const char *redacted,
 		describe_column(&shape->columns[shape->ncolumns++], attribute,
 						redacted_names, ignored_names);
 	}
+	shape->lasts = true;
+	for (int i = 0; i < shape->ncolumns; i++)
+		if (shape->columns[i].convert.fn_oid >= FirstNormalObjectId)
+			shape->lasts = false;
 	qsort(shape->columns, shape->ncolumns, sizeof(AuditColumn), compare_columns);
 
 	shape->position = palloc0(sizeof(int) * Max(shape->ncolumns, 1));
@@ -93,6 +98,7 @@ name_table(AuditShape *shape, Relation rel, Oid trigger_id)
 {
 	Oid relid = topmost_relation(rel, trigger_id);
 
+	shape->named_after = relid;
 	shape->schema = get_namespace_name(get_rel_namespace(relid));
 	shape->table = get_rel_name(relid);
 	if (shape->schema == NULL || shape->table == NULL)

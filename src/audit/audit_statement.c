@@ -14,20 +14,19 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inet.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
 #include "audit/audit_seal.h"
-#include "base/names.h"
+#include "base/relations.h"
 #include "claims/claims.h"
 
 /* Our name among the installed modules, which know the era. */
@@ -55,6 +54,10 @@ static struct
 	int16 number;
 } era;
 
+/* Where its row was the last time; invalid at first. */
+static ItemPointerData era_row;
+
+static uint64 random_bits(void);
 static void set_actor(AuditValues *common);
 static char *clip(char *agent);
 static bool client_address(Datum *address);
@@ -65,6 +68,8 @@ static void set_text(AuditValues *common, AuditLogColumn column,
 					 const char *text);
 static int16 current_era(void);
 static int16 read_era(Oid relid, bool *is_ours);
+static bool era_of_row(TupleTableSlot *slot, int16 *number, bool *is_ours);
+static Datum named_value(TupleTableSlot *slot, const char *name, bool *is_null);
 
 /*
  * Begin with the records of a statement, or go on with them.  Returns the
@@ -80,15 +85,33 @@ plinth_audit_statement_begin(void)
 		statement.command == command)
 		return statement.at;
 
-	if (!pg_strong_random(&statement.next, sizeof(statement.next)))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-						errmsg("could not generate random values")));
-	statement.next >>= 3;
+	statement.next = random_bits() >> 3;
 	statement.at = GetCurrentTimestamp();
 	statement.command = command;
 	statement.transaction = transaction;
 
 	return statement.at;
+}
+
+/*
+ * 64 random bits.  Asking for the bits of many statements at once costs what
+ * asking for those of one does.
+ */
+static uint64
+random_bits(void)
+{
+	static uint64 bits[32];
+	static int left = 0;
+
+	if (left == 0)
+	{
+		if (!pg_strong_random(bits, sizeof(bits)))
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+							errmsg("could not generate random values")));
+		left = lengthof(bits);
+	}
+
+	return bits[--left];
 }
 
 /*
@@ -269,10 +292,7 @@ plinth_audit_era(void)
 int16
 plinth_audit_read_era(bool *is_ours)
 {
-	Oid schema = get_namespace_oid(PLINTH_SCHEMA, true);
-	Oid relid = OidIsValid(schema)
-					? get_relname_relid("installed_modules", schema)
-					: InvalidOid;
+	Oid relid = plinth_relation_oid("installed_modules");
 
 	*is_ours = false;
 
@@ -280,48 +300,83 @@ plinth_audit_read_era(bool *is_ours)
 }
 
 /*
- * Read the era of our module.  The table has a row for each module, so it is
- * read from end to end.
+ * Read the era of our module.  The row is looked for where it was the last
+ * time; when the snapshot sees it there no more, from end to end: the table
+ * has a row for each module.
+ */
+static int16
+read_era(Oid relid, bool *is_ours)
+{
+	Relation rel = table_open(relid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot snapshot = GetActiveSnapshot();
+	int16 number = 1;
+
+	/* the lock keeps VACUUM from cutting the table off below that block */
+	if (!ItemPointerIsValid(&era_row) ||
+		ItemPointerGetBlockNumber(&era_row) >= RelationGetNumberOfBlocks(rel) ||
+		!table_tuple_fetch_row_version(rel, &era_row, snapshot, slot) ||
+		!era_of_row(slot, &number, is_ours))
+	{
+		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+
+		ItemPointerSetInvalid(&era_row);
+		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+			if (era_of_row(slot, &number, is_ours))
+			{
+				era_row = slot->tts_tid;
+				break;
+			}
+		table_endscan(scan);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, AccessShareLock);
+
+	return number;
+}
+
+/*
+ * The era, if this is the row of our module.
  *
  * In a restored database that waits for plinth.enable() transaction ids are
  * those of this cluster already, so its records belong to the era that
  * plinth.enable() will begin.
  */
-static int16
-read_era(Oid relid, bool *is_ours)
+static bool
+era_of_row(TupleTableSlot *slot, int16 *number, bool *is_ours)
 {
-	AttrNumber module = get_attnum(relid, "module");
-	AttrNumber number = get_attnum(relid, "era");
-	AttrNumber cluster = get_attnum(relid, "system_identifier");
-	AttrNumber database = get_attnum(relid, "database_oid");
-	Relation rel = table_open(relid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-	int16 found = 1;
+	bool no_module;
+	bool no_era;
+	bool no_cluster;
+	bool no_database;
+	Datum module = named_value(slot, "module", &no_module);
+	Datum era_number = named_value(slot, "era", &no_era);
+	Datum cluster = named_value(slot, "system_identifier", &no_cluster);
+	Datum database = named_value(slot, "database_oid", &no_database);
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		bool no_module;
-		bool no_era;
-		Datum name = slot_getattr(slot, module, &no_module);
-		Datum value = slot_getattr(slot, number, &no_era);
+	if (no_module || no_era ||
+		strcmp(TextDatumGetCString(module), AUDIT_MODULE) != 0)
+		return false;
 
-		if (!no_module && !no_era &&
-			strcmp(TextDatumGetCString(name), AUDIT_MODULE) == 0)
-		{
-			Datum identifier = slot_getattr(slot, cluster, &no_module);
-			Datum oid = slot_getattr(slot, database, &no_era);
+	*is_ours = !no_cluster && !no_database &&
+			   (uint64) DatumGetInt64(cluster) == GetSystemIdentifier() &&
+			   DatumGetObjectId(database) == MyDatabaseId;
+	*number = DatumGetInt16(era_number) + (*is_ours ? 0 : 1);
 
-			*is_ours =
-				!no_module && !no_era &&
-				(uint64) DatumGetInt64(identifier) == GetSystemIdentifier() &&
-				DatumGetObjectId(oid) == MyDatabaseId;
-			found = DatumGetInt16(value) + (*is_ours ? 0 : 1);
-		}
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, AccessShareLock);
+	return true;
+}
 
-	return found;
+static Datum
+named_value(TupleTableSlot *slot, const char *name, bool *is_null)
+{
+	TupleDesc tupdesc = slot->tts_tupleDescriptor;
+
+	for (int i = 0; i < tupdesc->natts; i++)
+		if (!TupleDescAttr(tupdesc, i)->attisdropped &&
+			namestrcmp(&TupleDescAttr(tupdesc, i)->attname, name) == 0)
+			return slot_getattr(slot, i + 1, is_null);
+
+	*is_null = true;
+
+	return (Datum) 0;
 }

@@ -32,12 +32,12 @@ static bool full_rows = false;
 /* What the row form keeps for the other rows of the statement. */
 typedef struct RowState
 {
-	AuditShape *shape;
+	const AuditShape *shape;
 	bool *changed; /* scratch, one for each column of the shape */
 } RowState;
 
 static TriggerData *trigger_data(FunctionCallInfo fcinfo);
-static AuditShape *shape_of(TriggerData *trigdata);
+static const AuditShape *shape_of(const TriggerData *trigdata);
 static void audit_truncate(TriggerData *trigdata);
 static void write_one(const AuditShape *shape, const AuditRecord *record);
 static void audit_one_table(TriggerData *trigdata, Tuplestorestate *rows);
@@ -185,14 +185,10 @@ trigger_data(FunctionCallInfo fcinfo)
 	return trigdata;
 }
 
-static AuditShape *
-shape_of(TriggerData *trigdata)
+static const AuditShape *
+shape_of(const TriggerData *trigdata)
 {
-	Trigger *trigger = trigdata->tg_trigger;
-
-	return plinth_audit_shape(trigdata->tg_relation, trigger->tgoid,
-							  trigger->tgnargs > 0 ? trigger->tgargs[0] : "",
-							  trigger->tgnargs > 1 ? trigger->tgargs[1] : "");
+	return plinth_audit_shape_of(trigdata->tg_relation, trigdata->tg_trigger);
 }
 
 static void
@@ -222,7 +218,7 @@ audit_one_table(TriggerData *trigdata, Tuplestorestate *rows)
 	bool is_insert = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
 	int64 count = count_rows(rows);
 	TupleTableSlot *slot;
-	AuditShape *shape;
+	const AuditShape *shape;
 	AuditWriter *writer;
 
 	if (count == 0)
@@ -262,7 +258,7 @@ audit_update(TriggerData *trigdata)
 	TupleTableSlot *before;
 	TupleTableSlot *after;
 	AuditWriter *writer = NULL;
-	AuditShape *shape;
+	const AuditShape *shape;
 	bool *changed;
 
 	/* the pairs are made by position, which must be possible */
