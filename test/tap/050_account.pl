@@ -231,6 +231,24 @@ is((try_hash())[0], 'ok', 'bcrypt: terminated, and the slot is free again');
 $session->{run}->kill_kill;
 
 #
+# Bytes that are no text, which a database without an encoding lets through: one
+# answer for all that is no secret
+#
+$node->safe_psql('postgres', "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+$node->safe_psql('bytes', "SET client_min_messages = warning; CREATE EXTENSION plinth CASCADE; SELECT plinth.install('auth');
+	UPDATE plinth.rate_limit_tiers SET enabled = false");
+foreach my $call ('auth.authenticate(%s)', 'auth.refresh_session(%s)', "auth.verify_otp('recovery', %s)",
+	'auth.exchange_code(%s, %1$s)', 'auth.sign_in_with_password(%s, %1$s)')
+{
+	foreach my $value ("E'\\xff\\xfe'", "E'\\xed\\xa0\\x80.\\xc0\\xaf.\\xf8'")
+	{
+		my $query = sprintf("SELECT $call", $value);
+		my ($rc, $out, $err) = $node->psql('bytes', "\\set VERBOSITY sqlstate\n$query");
+		like($err, qr/ERROR:\s+28000$/, "$query is refused like any other");
+	}
+}
+
+#
 # S7.6: without preloading there is no bound, so there is no hash
 #
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");

@@ -25,7 +25,10 @@ COMMENT ON FUNCTION @schema@.user_json(@schema@.users) IS
 CREATE FUNCTION @schema@.token_hash(token text) RETURNS bytea
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT sha256(convert_to(token, 'UTF8')) $$;
+	AS $$
+	-- The bytes as they came: where the encoding is SQL_ASCII they may be any.
+	SELECT sha256(convert_to(token, getdatabaseencoding()))
+	$$;
 COMMENT ON FUNCTION @schema@.token_hash(text) IS
 'what is stored of a token: SHA-256 (FIPS 180-4); a token has 256 random bits, so no salt and no slow hash is needed';
 
