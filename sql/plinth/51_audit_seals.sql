@@ -1,10 +1,10 @@
 -- ---------------------------------------------------------------------
 -- Room: audit, the seals and marks
 --
---		The trigger that marks the replica role, and the C behind audit.verify(), audit.proof() and audit.head(), which
---		ask who calls; these have the rights of their caller.
+--		The triggers that leave marks, and the C behind audit.verify(), audit.proof() and audit.head(), which ask who
+--		calls; these have the rights of their caller.
 --
--- Tests:	test/tap/080_audit_seals.pl
+-- Tests:	test/regress/sql/audit_marks.sql, audit_ddl.sql, test/tap/080_audit_seals.pl
 -- ---------------------------------------------------------------------
 CREATE FUNCTION plinth.audit_verify(
 	from_time timestamptz, to_time timestamptz, head jsonb DEFAULT NULL,
@@ -42,3 +42,44 @@ AS 'MODULE_PATHNAME', 'plinth_sql_audit_mark';
 
 COMMENT ON FUNCTION plinth.audit_mark() IS
 'writes a mark "replica_role" when a table is written to under session_replication_role = replica; BEFORE, FOR EACH STATEMENT, ENABLE ALWAYS; made by audit.attach(); errors: 39P01 not such a trigger';
+
+CREATE FUNCTION plinth.audit_set_triggers(relation oid, form text, redact text, ignore text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_audit_set_triggers';
+
+COMMENT ON FUNCTION plinth.audit_set_triggers(oid, text, text, text) IS
+'the C behind audit.attach() and audit.detach(): give a table the audit triggers of one form, row or statement, or none (NULL); redact and ignore are text[] literals; for the table''s owner; errors: 22023 other form, 42501 not the owner, 42P01 no such table';
+
+CREATE FUNCTION plinth.audit_upkeep(step text, argument text)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'plinth_sql_audit_upkeep';
+
+COMMENT ON FUNCTION plinth.audit_upkeep(text, text) IS
+'run a function of the log''s upkeep without marks: "make partition" (a month), "move strays", "drop partition" (its name); part of audit.ensure_partitions() and audit.purge(); errors: 22023 other step, else those of the function';
+
+CREATE FUNCTION plinth.audit_ddl()
+RETURNS event_trigger
+LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'plinth_sql_audit_ddl';
+
+COMMENT ON FUNCTION plinth.audit_ddl() IS
+'marks commands on audited tables and on the log itself, and gives a table that gets children, a parent or partitions the audit triggers that it needs then; errors: 39P03 not called by an event trigger, 55000 or 42809 the table cannot be audited where it goes';
+
+-- Commands that cannot matter are not named, and cost nothing.
+CREATE EVENT TRIGGER plinth_audit_ddl ON ddl_command_end
+	WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA',
+		'ALTER SCHEMA', 'CREATE TRIGGER', 'ALTER TRIGGER', 'CREATE RULE', 'ALTER RULE', 'CREATE POLICY', 'ALTER POLICY',
+		'GRANT', 'REVOKE', 'CREATE FUNCTION', 'ALTER FUNCTION', 'ALTER ROUTINE')
+	EXECUTE FUNCTION plinth.audit_ddl();
+CREATE EVENT TRIGGER plinth_audit_drop ON sql_drop
+	WHEN TAG IN ('DROP TABLE', 'DROP FOREIGN TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP TRIGGER', 'DROP RULE', 'DROP POLICY',
+		'DROP FUNCTION', 'DROP ROUTINE', 'DROP EXTENSION', 'DROP TYPE', 'DROP DOMAIN', 'DROP VIEW', 'ALTER TABLE')
+	EXECUTE FUNCTION plinth.audit_ddl();
+
+COMMENT ON EVENT TRIGGER plinth_audit_ddl IS
+'marks commands on audited tables, see audit.marks';
+COMMENT ON EVENT TRIGGER plinth_audit_drop IS
+'marks what is dropped of audited tables, see audit.marks';

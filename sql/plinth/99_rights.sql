@@ -71,7 +71,8 @@ GRANT EXECUTE ON FUNCTION plinth.auth_journal(text, uuid, uuid), plinth.auth_jou
 	TO plinth_owner;
 
 -- audit: who owns tables may make its triggers; firing them needs no right
-GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(), plinth.audit_mark()
+GRANT EXECUTE ON FUNCTION plinth.audit_statement(), plinth.audit_row(), plinth.audit_mark(),
+	plinth.audit_set_triggers(oid, text, text, text), plinth.audit_upkeep(text, text)
 	TO plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.audit_verify(timestamptz, timestamptz, jsonb),
 	plinth.audit_proof(uuid), plinth.audit_head()

@@ -19,6 +19,8 @@
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
+#include "nodes/parsenodes.h"
+#include "utils/aclchk_internal.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -174,6 +176,34 @@ extern void plinth_audit_write_end(AuditWriter *writer);
 extern void plinth_audit_target_open(AuditTarget *target, TimestampTz at);
 extern void plinth_audit_target_index(AuditTarget *target, TupleTableSlot *slot);
 extern void plinth_audit_target_close(AuditTarget *target);
+
+/* audit_marks.c */
+extern bool plinth_audit_marks_wanted(void);
+extern void plinth_audit_write_mark(const char *kind, const char *schema,
+									const char *table, const char *command);
+
+/* audit_form.c */
+
+/* The audit triggers of a table. */
+typedef struct AuditTriggers
+{
+	bool watched;	   /* it is audited, or a table of the log itself */
+	bool weakened;	   /* one of them does not fire as it should */
+	bool own;		   /* made for this table */
+	bool by_statement; /* of those that are */
+	bool cloned;	   /* made for the table that this is a partition of */
+	char *redacted;	   /* text[] literals, of its own or else of the clones; */
+	char *ignored;	   /* NULL when it has none that make records */
+} AuditTriggers;
+
+extern void plinth_audit_look(Oid relid, AuditTriggers *triggers);
+extern void plinth_audit_adopt(Oid relid);
+extern void plinth_audit_adopt_detached(Oid partition, Oid parent);
+
+/* audit_command.c */
+extern const char *plinth_audit_command_kind(Node *command, bool weakened);
+extern char *plinth_audit_command_text(Node *command);
+extern char *plinth_audit_grant_text(const InternalGrant *grant);
 
 /* audit_seal.c */
 extern void plinth_audit_seal_define_settings(void);

@@ -12,6 +12,7 @@
  */
 #include "audit/audit_internal.h"
 
+#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -19,6 +20,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "audit/audit_seal.h"
 #include "base/compat.h"
@@ -26,7 +28,6 @@
 #include "claims/claims.h"
 
 static const char *event_name(TriggerEvent event);
-static void write_mark(const char *kind, Relation rel, const char *command);
 
 /*
  * plinth.audit_mark() -> trigger
@@ -43,7 +44,6 @@ Datum
 plinth_sql_audit_mark(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	bool is_ours;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
@@ -53,13 +53,15 @@ plinth_sql_audit_mark(PG_FUNCTION_ARGS)
 						errhint("Use audit.attach().")));
 
 	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA ||
-		IsLogicalWorker() || !OidIsValid(plinth_audit_seals_table()))
+		IsLogicalWorker())
 		return PointerGetDatum(NULL);
 
-	(void) plinth_audit_read_era(&is_ours);
-	if (is_ours)
-		write_mark("replica_role", trigdata->tg_relation,
-				   event_name(trigdata->tg_event));
+	if (plinth_audit_marks_wanted())
+		plinth_audit_write_mark(
+			"replica_role",
+			get_namespace_name(RelationGetNamespace(trigdata->tg_relation)),
+			RelationGetRelationName(trigdata->tg_relation),
+			event_name(trigdata->tg_event));
 
 	return PointerGetDatum(NULL);
 }
@@ -78,22 +80,45 @@ event_name(TriggerEvent event)
 }
 
 /*
+ * Are marks to be written?  Not where the table of marks is not there, nor in
+ * a restored database that waits for plinth.enable().
+ */
+bool
+plinth_audit_marks_wanted(void)
+{
+	Oid schema = get_namespace_oid("audit", true);
+	bool is_ours;
+
+	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid("marks", schema)))
+		return false;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) plinth_audit_read_era(&is_ours);
+	PopActiveSnapshot();
+
+	return is_ours;
+}
+
+/*
  * Write a mark with the rights of the log's owner.  The text of the query is
  * not kept: it may hold what nobody should read.
+ *
+ *	schema, table	what it is about; NULL for none
  */
-static void
-write_mark(const char *kind, Relation rel, const char *command)
+void
+plinth_audit_write_mark(const char *kind, const char *schema, const char *table,
+						const char *command)
 {
 	const ClaimsIdentity *identity = plinth_claims_current();
 	bool has_user = identity != NULL && identity->has_user;
 	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID};
-	Datum values[] = {
-		CStringGetTextDatum(kind),
-		CStringGetTextDatum(get_namespace_name(RelationGetNamespace(rel))),
-		CStringGetTextDatum(RelationGetRelationName(rel)),
-		CStringGetTextDatum(command),
-		has_user ? UUIDPGetDatum(&identity->user_id) : (Datum) 0};
-	const char *nulls = has_user ? "     " : "    n";
+	Datum values[] = {CStringGetTextDatum(kind),
+					  schema != NULL ? CStringGetTextDatum(schema) : (Datum) 0,
+					  table != NULL ? CStringGetTextDatum(table) : (Datum) 0,
+					  CStringGetTextDatum(command),
+					  has_user ? UUIDPGetDatum(&identity->user_id) : (Datum) 0};
+	const char nulls[] = {' ', schema != NULL ? ' ' : 'n',
+						  table != NULL ? ' ' : 'n', ' ', has_user ? ' ' : 'n'};
 	Oid user;
 	int context;
 

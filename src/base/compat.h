@@ -83,6 +83,19 @@
 	pg_extension_ownercheck(extension, role)
 #endif
 
+/* 16 dropped the kinds of ALTER TABLE commands that recurse. */
+#if PG_VERSION_NUM < 160000
+#include "nodes/parsenodes.h"
+#define plinth_alter_table_type(type)                         \
+	((type) == AT_AddColumnRecurse		  ? AT_AddColumn      \
+	 : (type) == AT_DropColumnRecurse	  ? AT_DropColumn     \
+	 : (type) == AT_AddConstraintRecurse  ? AT_AddConstraint  \
+	 : (type) == AT_DropConstraintRecurse ? AT_DropConstraint \
+										  : (type))
+#else
+#define plinth_alter_table_type(type) (type)
+#endif
+
 /* 17 dropped ReorderBufferTupleBuf: the change now holds the tuple itself. */
 #if PG_VERSION_NUM >= 170000
 #define plinth_change_tuple(field) (field)

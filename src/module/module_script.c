@@ -29,6 +29,7 @@
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/own_ddl.h"
 #include "module/module_internal.h"
 
 /* What a script is written for, whatever the caller has set. */
@@ -61,6 +62,7 @@ typedef struct ScriptPlace
 static char *read_script(const char *script);
 static char *put_schema(const char *text, const char *schema);
 static int statement_start(const char *text, int location);
+static void run_statements(void *arg);
 static void run_statement(RawStmt *raw, const char *text);
 static void show_place(void *arg);
 static int line_of(const char *text, int location);
@@ -123,8 +125,6 @@ plinth_module_run_script(const char *script, const char *schema)
 {
 	ScriptPlace place = {.script = script, .location = -1};
 	ErrorContextCallback callback;
-	List *statements;
-	ListCell *cell;
 
 	place.text = put_schema(read_script(script), schema);
 
@@ -133,18 +133,27 @@ plinth_module_run_script(const char *script, const char *schema)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
-	statements = pg_parse_query(place.text);
-	foreach (cell, statements)
-	{
-		RawStmt *raw = lfirst_node(RawStmt, cell);
-
-		place.location = statement_start(place.text, raw->stmt_location);
-		run_statement(raw, place.text);
-	}
+	plinth_own_ddl_run(run_statements, &place);
 	/* what the last statement did is seen by what follows */
 	CommandCounterIncrement();
 
 	error_context_stack = callback.previous;
+}
+
+static void
+run_statements(void *arg)
+{
+	ScriptPlace *place = arg;
+	List *statements = pg_parse_query(place->text);
+	ListCell *cell;
+
+	foreach (cell, statements)
+	{
+		RawStmt *raw = lfirst_node(RawStmt, cell);
+
+		place->location = statement_start(place->text, raw->stmt_location);
+		run_statement(raw, place->text);
+	}
 }
 
 /*

@@ -26,8 +26,6 @@ AS $$
 DECLARE
 	target	record;
 	unknown	text;
-	chosen	text;	-- row or statement
-	event	record;
 BEGIN
 	IF relation IS NULL OR redact IS NULL OR ignore IS NULL THEN
 		RAISE EXCEPTION 'cannot audit a table with an argument that is null'
@@ -83,35 +81,9 @@ BEGIN
 					  DETAIL = 'It is audited with the table that it is a partition of.';
 		END IF;
 
-		chosen := CASE WHEN target.by_row THEN 'row' ELSE 'statement' END;
-		PERFORM @schema@.drop_triggers(target.oid, chosen);
-
-		FOR event IN
-			SELECT * FROM (VALUES
-				('row', 'plinth_audit_row', 'INSERT OR UPDATE OR DELETE', '', 'ROW', 'audit_row'),
-				('statement', 'plinth_audit_insert', 'INSERT',
-				 'REFERENCING NEW TABLE AS new_rows', 'STATEMENT', 'audit_statement'),
-				('statement', 'plinth_audit_update', 'UPDATE',
-				 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows', 'STATEMENT', 'audit_statement'),
-				('statement', 'plinth_audit_delete', 'DELETE',
-				 'REFERENCING OLD TABLE AS old_rows', 'STATEMENT', 'audit_statement'),
-				(chosen, 'plinth_audit_truncate', 'TRUNCATE', '', 'STATEMENT', 'audit_statement'))
-				AS e (form, name, event, tables, level, function)
-			WHERE e.form = chosen
-		LOOP
-			EXECUTE format(
-				'CREATE OR REPLACE TRIGGER %I AFTER %s ON %I.%I %s FOR EACH %s EXECUTE FUNCTION plinth.%I(%L, %L)',
-				event.name, event.event, target.nspname, target.relname,
-				event.tables, event.level, event.function,
-				redact::text, ignore::text);
-		END LOOP;
-
-		-- fires where the others do not, and says so
-		EXECUTE format(
-			'CREATE OR REPLACE TRIGGER plinth_audit_replica BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION plinth.audit_mark()',
-			target.nspname, target.relname);
-		EXECUTE format('ALTER TABLE ONLY %I.%I ENABLE ALWAYS TRIGGER plinth_audit_replica',
-					   target.nspname, target.relname);
+		PERFORM plinth.audit_set_triggers(target.oid,
+			CASE WHEN target.by_row THEN 'row' ELSE 'statement' END,
+			redact::text, ignore::text);
 	END LOOP;
 END;
 $$;
@@ -157,52 +129,13 @@ BEGIN
 			JOIN pg_class AS p ON p.oid = tree.id AND p.relkind = 'r')
 		SELECT id FROM tree
 	LOOP
-		PERFORM @schema@.drop_triggers(target, NULL);
+		PERFORM plinth.audit_set_triggers(target, NULL, NULL, NULL);
 	END LOOP;
 END;
 $$;
 
 COMMENT ON FUNCTION @schema@.detach(regclass) IS
 'audit a table no longer; its records stay; for the table''s owner; errors: 22023 NULL, 42501 not the owner, 55000 partition that is audited with its parent';
-
--- ---------------------------------------------------------------------
--- Function: @schema@.drop_triggers(relation oid, kept_form text)
---
---		Drop a table's audit triggers, but for those of one form, which are
---		about to be replaced in place.
--- ---------------------------------------------------------------------
-CREATE FUNCTION @schema@.drop_triggers(relation oid, kept_form text)
-RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	old_trigger	record;
-BEGIN
-	FOR old_trigger IN
-		SELECT t.tgname, n.nspname, c.relname
-		FROM pg_trigger AS t
-		JOIN pg_class AS c ON c.oid = t.tgrelid
-		JOIN pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE t.tgrelid = drop_triggers.relation
-			  AND NOT t.tgisinternal
-			  AND t.tgname LIKE E'plinth\\_audit%'
-			  AND t.tgname <> ALL (CASE drop_triggers.kept_form
-				WHEN 'row' THEN
-					'{plinth_audit_row,plinth_audit_truncate,plinth_audit_replica}'::name[]
-				WHEN 'statement' THEN
-					'{plinth_audit_insert,plinth_audit_update,plinth_audit_delete,plinth_audit_truncate,plinth_audit_replica}'::name[]
-				ELSE '{}'::name[] END)
-		ORDER BY t.tgname
-	LOOP
-		EXECUTE format('DROP TRIGGER %I ON %I.%I', old_trigger.tgname,
-					   old_trigger.nspname, old_trigger.relname);
-	END LOOP;
-END;
-$$;
-
-COMMENT ON FUNCTION @schema@.drop_triggers(oid, text) IS
-'drop a table''s audit triggers but those of the form to keep (row, statement or NULL); part of attach and detach; errors: 42501 not the owner';
 
 -- ---------------------------------------------------------------------
 -- Function: @schema@.check_reader()

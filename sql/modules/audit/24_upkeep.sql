@@ -46,13 +46,13 @@ BEGIN
 	FOR n IN 0..months_ahead LOOP
 		wanted := this_month + make_interval(months => n);
 		IF stray IS NULL OR wanted <> ALL (stray) THEN
-			made := made + @schema@.make_partition(wanted)::integer;
+			made := made + plinth.audit_upkeep('make partition', wanted::text)::integer;
 		END IF;
 	END LOOP;
 
 	IF stray IS NOT NULL THEN
 		BEGIN
-			made := made + @schema@.move_strays();
+			made := made + plinth.audit_upkeep('move strays', NULL)::integer;
 		EXCEPTION WHEN lock_not_available THEN
 			RAISE WARNING 'could not move the records of the default partition of the audit log'
 				USING DETAIL = 'The log is in use; they stay where they are and can be read.',
@@ -172,6 +172,32 @@ COMMENT ON FUNCTION @schema@.guard_partition(text) IS
 'give a partition of the log row security and the trigger that refuses TRUNCATE; part of ensure_partitions';
 
 -- ---------------------------------------------------------------------
+-- Function: @schema@.drop_partition(name text) -> bigint
+--
+--		Drop a partition of the log.  It leaves a mark, and its seals stay
+--		and say "purged".
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.drop_partition(name text)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	gone	bigint;
+BEGIN
+	EXECUTE format('SELECT count(*) FROM @schema@.%I', name) INTO gone;
+	EXECUTE format('DROP TABLE @schema@.%I', name);
+	INSERT INTO @schema@.marks (kind, table_schema, table_name, command, user_id)
+	VALUES ('purge', '@schema@', name, '@schema@.purge()', auth.uid());
+
+	RETURN gone;
+END;
+$$;
+
+COMMENT ON FUNCTION @schema@.drop_partition(text) IS
+'drop a partition of the log and leave a mark "purge"; returns the number of its records; part of purge; errors: 42P01 no such table, 55P03 the log is in use';
+
+-- ---------------------------------------------------------------------
 -- Function: @schema@.purge(older_than interval, activity_older_than interval)
 --			 -> bigint
 --
@@ -220,14 +246,7 @@ BEGIN
 				  + interval '1 month' <= clock_timestamp() - log_age
 		ORDER BY c.relname
 	LOOP
-		EXECUTE format('SELECT count(*) FROM @schema@.%I', old_partition.relname)
-			INTO gone;
-		EXECUTE format('DROP TABLE @schema@.%I', old_partition.relname);
-		-- the seals stay, and say "purged"
-		INSERT INTO @schema@.marks (kind, table_schema, table_name, command, user_id)
-		VALUES ('purge', '@schema@', old_partition.relname,
-				format('@schema@.purge(%L)', log_age), auth.uid());
-		total := total + gone;
+		total := total + plinth.audit_upkeep('drop partition', old_partition.relname);
 	END LOOP;
 
 	DELETE FROM @schema@.activity_logs

@@ -2,8 +2,9 @@
 -- Rights
 --
 --		Whoever owns tables of another schema and audits them is given
---		USAGE on this schema and EXECUTE on attach, detach, drop_triggers and
---		on plinth.audit_statement, audit_row and audit_mark by the administrator.
+--		USAGE on this schema and EXECUTE on attach, detach and on
+--		plinth.audit_set_triggers, audit_statement, audit_row and audit_mark
+--		by the administrator.
 -- ---------------------------------------------------------------------
 GRANT USAGE ON SCHEMA @schema@ TO authenticated, service_role;
 GRANT SELECT ON @schema@.audit_logs, @schema@.activity_logs, @schema@.seals,
