@@ -62,7 +62,6 @@ COMMENT ON FUNCTION plinth.audit_upkeep(text, text) IS
 CREATE FUNCTION plinth.audit_ddl()
 RETURNS event_trigger
 LANGUAGE c
-SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'plinth_sql_audit_ddl';
 
 COMMENT ON FUNCTION plinth.audit_ddl() IS

@@ -31,6 +31,7 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -59,6 +60,7 @@ static void see_grant(CollectedCommand *command);
 static void see_function(Oid function, const char *tag);
 static void see_schema(Oid schema, const char *tag);
 static void adopt_relatives(const CollectedCommand *command);
+static Oid partition_of(Oid relid, const Node *command);
 static void adopt_with_parents(Oid relid);
 static void say(TableMarks *marks, int count, const char *kind, char *text);
 static void mark_table(Oid relid, const char *kind, const char *command);
@@ -285,20 +287,33 @@ adopt_relatives(const CollectedCommand *command)
 				adopt_with_parents(relid);
 				break;
 			case AT_AttachPartition:
-				if (part->address.classId == RelationRelationId &&
-					get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-					plinth_audit_adopt(part->address.objectId);
+				plinth_audit_adopt(partition_of(relid, part->parsetree));
 				break;
 			case AT_DetachPartition:
 			case AT_DetachPartitionFinalize:
-				if (part->address.classId == RelationRelationId &&
-					get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-					plinth_audit_adopt_detached(part->address.objectId, relid);
+				plinth_audit_adopt_detached(partition_of(relid, part->parsetree),
+											relid);
 				break;
 			default:
 				break;
 		}
 	}
+}
+
+/*
+ * The table that has become a partition, or is none any more, by its name in
+ * the command; InvalidOid for an index.
+ */
+static Oid
+partition_of(Oid relid, const Node *command)
+{
+	const PartitionCmd *partition =
+		castNode(PartitionCmd, ((const AlterTableCmd *) command)->def);
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return InvalidOid;
+
+	return RangeVarGetRelid(partition->name, NoLock, true);
 }
 
 /*
@@ -359,7 +374,7 @@ see_function(Oid function, const char *tag)
 	if (plinth_audit_marks_wanted())
 		plinth_audit_write_mark(
 			"ddl", schema, NULL,
-			psprintf("%s %s", tag, format_procedure(function)));
+			psprintf("%s %s", tag, format_procedure_qualified(function)));
 }
 
 /*
@@ -496,10 +511,14 @@ static void
 see_drops(const char *tag)
 {
 	SPITupleTable *drops;
+	int guc_level;
 
 	if (!plinth_audit_marks_wanted())
 		return;
 
+	guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_execute(
 			"WITH gone AS MATERIALIZED ("
 			" SELECT object_type AS type, address_names AS names,"
@@ -561,6 +580,7 @@ see_drops(const char *tag)
 		}
 	}
 	SPI_freetuptable(drops);
+	AtEOXact_GUC(true, guc_level);
 }
 
 static char *

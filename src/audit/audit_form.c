@@ -162,6 +162,7 @@ drop_other_triggers(const char *table, Oid relid, const char *form)
 	if (SPI_execute_with_args(
 			"SELECT tgname::pg_catalog.text FROM pg_catalog.pg_trigger"
 			" WHERE tgrelid OPERATOR(pg_catalog.=) $1 AND NOT tgisinternal"
+			" AND tgparentid OPERATOR(pg_catalog.=) 0"
 			" AND tgname OPERATOR(pg_catalog.~~) E'plinth\\\\_audit%'"
 			" ORDER BY tgname",
 			1, types, values, NULL, false, 0) != SPI_OK_SELECT)
@@ -279,6 +280,8 @@ plinth_audit_adopt(Oid relid)
 	List *children;
 	ListCell *cell;
 
+	if (!OidIsValid(relid))
+		return;
 	plinth_audit_look(relid, &triggers);
 	if (triggers.own && triggers.cloned)
 	{
@@ -347,6 +350,8 @@ plinth_audit_adopt_detached(Oid partition, Oid parent)
 	AuditTriggers triggers;
 	AuditTriggers before;
 
+	if (!OidIsValid(partition))
+		return;
 	plinth_audit_look(partition, &triggers);
 	plinth_audit_look(parent, &before);
 	if (triggers.watched || before.redacted == NULL ||

@@ -148,7 +148,7 @@ for my $n (0, 1)
 	$old[$n] = sprintf q{('%s-%s-7000-8000-000000000000', 'public', 'notes', 'DELETE', 1, '%s 00:00+00')},
 	  substr($digits, 0, 8), substr($digits, 8), $day;
 }
-$node->safe_psql('app', "SET ROLE plinth_owner; SELECT audit.make_partition('2001-01-15'), audit.make_partition('2001-02-15')");
+$node->safe_psql('app', "SET ROLE plinth_owner; SELECT plinth.audit_upkeep('make partition', month) FROM (VALUES ('2001-01-15'), ('2001-02-15')) AS m (month)");
 $node->safe_psql('app', 'INSERT INTO audit.audit_logs (id, table_schema, table_name, action, era, created_at) VALUES ' . join ', ', @old);
 ok(sealed(), 'old records are sealed');
 
