@@ -199,7 +199,23 @@ SELECT email, app_role, is_anonymous FROM auth.me;
 SELECT id FROM auth.sessions;
 SELECT DISTINCT user_id FROM auth.events;
 SELECT user_id FROM auth.identities;
+-- who deletes a session signs it out, as sign_out() does; of others they reach none
+DELETE FROM auth.sessions;
+SELECT event, session_id FROM auth.events ORDER BY id;
 RESET ROLE;
+RESET request.jwt.claims;
+SELECT user_id FROM auth.sessions ORDER BY user_id;
+-- one that had ended, one that goes with its user, and what somebody else deletes tell nobody
+SET request.jwt.claims = '{"role": "authenticated", "sub": "00000000-0000-4000-8000-0000000000b1"}';
+BEGIN;
+UPDATE auth.sessions SET revoked_at = now() WHERE user_id = auth.uid();
+DELETE FROM auth.sessions;
+SELECT count(*) AS more FROM auth.events WHERE event = 'SIGNED_OUT' AND session_id <> '00000000-0000-4000-8000-0000000000a1';
+ROLLBACK;
+BEGIN;
+DELETE FROM auth.users WHERE id = auth.uid();
+SELECT count(*) AS more FROM auth.events WHERE event = 'SIGNED_OUT' AND session_id <> '00000000-0000-4000-8000-0000000000a1';
+ROLLBACK;
 RESET request.jwt.claims;
 
 -- roles are looked up, not believed from the token
