@@ -41,6 +41,9 @@ SELECT substr(encrypted_password, 1, 10) AS hash, plinth.auth_password_verify('U
 SELECT auth.sign_in_with_password('a@example.com', 'U*U') ->> 'token_type' AS token_type;
 DELETE FROM auth.sessions WHERE id <> (plinth.jwt_verify(:'session'::jsonb ->> 'access_token') ->> 'session_id')::uuid;
 SELECT :'session'::jsonb ->> 'refresh_token' AS t1 \gset
+-- what is kept of a refresh token is its hash (S3.6)
+SELECT t.token_hash = sha256(convert_to(:'t1', 'UTF8')) AS hash_is_kept, position(:'t1' IN t::text) + position(encode(:'t1', 'hex') IN t::text) AS token_is_kept
+FROM auth.refresh_tokens AS t;
 
 --
 -- within the grace the successor comes once more, the same, and nothing new

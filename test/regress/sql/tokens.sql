@@ -74,6 +74,19 @@ CREATE FUNCTION pg_temp.base64url(bytes bytea)
 RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN translate(encode(bytes, 'base64'), E'+/=\n', '-_');
+-- no byte of a signature may be another (S1.8)
+SELECT name, octet_length(signature) AS bytes, count(*) AS refused
+FROM (VALUES
+		('HS256', 'eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ',
+			decode('dBjftJeZ4CVP+mB92K27uhbUJU1p1r/wW1gFWFOEjXk=', 'base64'),
+			'{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}'::jsonb),
+		('EdDSA', 'eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc',
+			decode('hgyY0il/MGCjP0JzlnLWG1PPOt7+09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr/MuM0KAg==', 'base64'),
+			'{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'::jsonb)
+	) AS s (name, signed, signature, jwk), generate_series(0, octet_length(signature) - 1) AS i
+WHERE plinth.jws_verify(signed || '.' || pg_temp.base64url(set_byte(signature, i, get_byte(signature, i) # 1)), jwk) IS NULL
+	AND plinth.jws_verify(signed || '.' || pg_temp.base64url(signature), jwk) IS NOT NULL
+GROUP BY name, signature ORDER BY name COLLATE "C";
 CREATE FUNCTION pg_temp.raise_s(jws text)
 RETURNS text
 LANGUAGE plpgsql
