@@ -11,7 +11,7 @@ MODULE_big = plinth
 
 # Rooms in dependency order; scripts/check_rooms knows who may include whom.
 ROOMS = base secrets claims account limiter certificate audit level row \
-	wire decoder router delivery leaderboard module worker
+	wire decoder presence router delivery leaderboard module worker
 OBJS = $(foreach room,$(ROOMS),$(patsubst %.c,%.o,$(sort $(wildcard src/$(room)/*.c)))) \
 	src/plinth.o
 

@@ -29,6 +29,7 @@
 #include "leaderboard/leaderboard.h"
 #include "limiter/limiter.h"
 #include "module/module.h"
+#include "presence/presence.h"
 #include "router/router.h"
 #include "secrets/secrets.h"
 #include "worker/worker.h"
@@ -60,6 +61,10 @@ static const PlinthRoom rooms[] = {
 	 .shmem_request = plinth_limiter_shmem_request,
 	 .shmem_startup = plinth_limiter_shmem_startup},
 	{.name = "audit", .define_settings = plinth_audit_define_settings},
+	{.name = "presence",
+	 .define_settings = plinth_presence_define_settings,
+	 .shmem_request = plinth_presence_shmem_request,
+	 .shmem_startup = plinth_presence_shmem_startup},
 	{.name = "router",
 	 .define_settings = plinth_router_define_settings,
 	 .shmem_request = plinth_router_shmem_request,
@@ -105,6 +110,8 @@ static void see_object_access(ObjectAccessType access, Oid class_oid,
 							  Oid object_oid, int sub_id, void *arg);
 static void end_transaction(XactEvent event, void *arg);
 static void wake_upkeep(Oid database);
+static void wake_stream(Oid database);
+static void limit_caller(const char *endpoint);
 
 /*
  * Load the library: settings always, shared memory and workers only when it
@@ -122,6 +129,10 @@ _PG_init(void)
 		return;
 
 	plinth_account_journal_wake = wake_upkeep;
+	plinth_presence_wake = wake_stream;
+	plinth_claims_user_changed = plinth_presence_identity_changed;
+	plinth_delivery_wake = wake_stream;
+	plinth_delivery_limit = limit_caller;
 
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;
@@ -246,4 +257,22 @@ static void
 wake_upkeep(Oid database)
 {
 	plinth_worker_wake(WORKER_UPKEEP, database);
+}
+
+/*
+ * A topic has something for the database's stream worker.
+ */
+static void
+wake_stream(Oid database)
+{
+	plinth_worker_wake(WORKER_STREAM, database);
+}
+
+/*
+ * Count a request of the caller to an endpoint, under the tier of its claims.
+ */
+static void
+limit_caller(const char *endpoint)
+{
+	plinth_limiter_require_endpoint(endpoint);
 }

@@ -131,6 +131,17 @@ GRANT EXECUTE ON FUNCTION plinth.realtime_all_subscriptions()
 	TO authenticated, service_role, plinth_owner, pg_monitor;
 GRANT SELECT ON plinth.stat_subscriptions TO authenticated, service_role, plinth_owner, pg_monitor;
 
+-- presence, broadcast: the functions ask for whom they are
+GRANT EXECUTE ON FUNCTION plinth.realtime_track(text, uuid, jsonb),
+	plinth.realtime_set_status(text, uuid, text), plinth.realtime_set_current_page(text, uuid, text),
+	plinth.realtime_heartbeat(text, uuid), plinth.realtime_untrack(text, uuid)
+	TO authenticated, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.realtime_presence_state(text)
+	TO anon, authenticated, service_role, plinth_owner;
+GRANT EXECUTE ON FUNCTION plinth.realtime_presence(),
+	plinth.realtime_broadcast(text, text, jsonb, boolean)
+	TO authenticated, service_role, plinth_owner;
+
 -- worker, rotation: the function asks who reads
 GRANT SELECT ON plinth.stat_rotation TO authenticated, service_role, plinth_owner, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.rotation_stat()

@@ -152,6 +152,16 @@
 #define plinth_column_is_virtual(attribute) false
 #endif
 
+/* 17 lets a logical message be flushed before the transaction ends. */
+#include "replication/message.h"
+#if PG_VERSION_NUM >= 170000
+#define plinth_log_message(prefix, bytes, length) \
+	LogLogicalMessage(prefix, bytes, length, true, false)
+#else
+#define plinth_log_message(prefix, bytes, length) \
+	LogLogicalMessage(prefix, bytes, length, true)
+#endif
+
 /* 18 lets a module state its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define PLINTH_MODULE_MAGIC \

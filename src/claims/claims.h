@@ -73,6 +73,13 @@ extern bool plinth_claims_session_open(void);
 extern bool (*plinth_claims_session_revoked)(const pg_uuid_t *session_id);
 
 /*
+ * The user that the settings name may be another one now.  Set when the
+ * library is loaded; called when they are assigned, so it must not fail, and
+ * may be called outside a transaction.
+ */
+extern void (*plinth_claims_user_changed)(void);
+
+/*
  * Is the role in force outside any SECURITY DEFINER function service_role,
  * plinth_owner or a superuser?  A worker that runs somebody's policy must
  * set the role setting as well, or it is asked about itself.

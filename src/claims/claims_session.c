@@ -66,6 +66,8 @@ static const ClaimsBlock *session_claims = NULL;
 static const ClaimsBlock *verified_claims = NULL;
 static const HeadersBlock *session_headers = NULL;
 
+void (*plinth_claims_user_changed)(void) = NULL;
+
 /* Number of the next parsed block. */
 static uint64 next_serial = 1;
 
@@ -81,6 +83,7 @@ static bool watching_roles = false;
 static bool check_claims(char **newval, void **extra, GucSource source);
 static void assign_claims(const char *newval, void *extra);
 static void assign_verified(const char *newval, void *extra);
+static void replace_claims(const ClaimsBlock **claims, const ClaimsBlock *next);
 static bool check_headers(char **newval, void **extra, GucSource source);
 static void assign_headers(const char *newval, void *extra);
 static bool check_trusted_roles(char **newval, void **extra, GucSource source);
@@ -261,13 +264,31 @@ check_claims(char **newval, void **extra, GucSource source)
 static void
 assign_claims(const char *newval, void *extra)
 {
-	session_claims = extra;
+	replace_claims(&session_claims, extra);
 }
 
 static void
 assign_verified(const char *newval, void *extra)
 {
-	verified_claims = extra;
+	replace_claims(&verified_claims, extra);
+}
+
+/*
+ * Put other claims in force, and tell when they are not of the same user.
+ */
+static void
+replace_claims(const ClaimsBlock **claims, const ClaimsBlock *next)
+{
+	const ClaimsBlock *last = *claims;
+	bool had_user = last != NULL && last->identity.has_user;
+	bool has_user = next != NULL && next->identity.has_user;
+
+	*claims = next;
+	if (plinth_claims_user_changed != NULL &&
+		(had_user != has_user ||
+		 (has_user && memcmp(&last->identity.user_id, &next->identity.user_id,
+							 UUID_LEN) != 0)))
+		plinth_claims_user_changed();
 }
 
 /*

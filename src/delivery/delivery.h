@@ -38,6 +38,38 @@ extern void plinth_delivery_deliver(const WireTransaction *txn,
  */
 extern void plinth_delivery_tick(void);
 
+/*
+ * For the stream worker: from now on it takes the messages that are sent to
+ * topics of its database at once.  Detaching happens at its exit, too.
+ */
+extern void plinth_delivery_attach_worker(void);
+extern void plinth_delivery_detach_worker(void);
+
+/*
+ * Tell the readers of topics what has been sent to them at once, and who has
+ * come, changed or gone, in the caller's transaction; lsn is up to where the
+ * WAL has been delivered.  A turn is bounded: ask again.
+ */
+extern bool plinth_delivery_has_news(void);
+extern void plinth_delivery_tell_news(XLogRecPtr lsn);
+
+/*
+ * Is a logical message of a transaction one that realtime.broadcast() has
+ * written, to a topic that somebody follows?  May be called by decoding
+ * callbacks.  The message leads into the bytes.
+ */
+extern bool plinth_delivery_read_message(const char *prefix, const char *bytes,
+										 Size length, TransactionId xid,
+										 WireMessage *message);
+
+/*
+ * What broadcast needs of other rooms, set when the library is loaded: to
+ * wake the stream worker of a database, and to count a request of the caller
+ * and raise PT429 when it is one too many.
+ */
+extern void (*plinth_delivery_wake)(Oid database);
+extern void (*plinth_delivery_limit)(const char *endpoint);
+
 /* What was done for this database since the server started. */
 typedef struct DeliveryCounters
 {

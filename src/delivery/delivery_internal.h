@@ -63,6 +63,35 @@ extern void plinth_delivery_slot_counts(const RouterSubscription *sub,
 
 extern int64 plinth_delivery_ring_used(void);
 
+/*
+ * Put a message into the ring and send it to its readers' channels, in the
+ * caller's transaction.  payload is room to work in.
+ */
+extern void plinth_delivery_hand_over(DeliveryMessage *message,
+									  const StringInfo body,
+									  const RouterReader *readers, int nreaders,
+									  StringInfo payload);
+
+/* Tell of gaps and ends; a gap is told before what comes after it. */
+extern void plinth_delivery_tell_notices(StringInfo payload);
+
+/* delivery_broadcast.c, delivery_queue.c */
+extern void plinth_delivery_broadcast_request(void);
+extern void plinth_delivery_broadcast_startup(void);
+extern void plinth_delivery_queue_request(void);
+extern void plinth_delivery_queue_startup(void);
+
+/*
+ * A message for the stream worker of this database.  Waits for room, at most
+ * the time given; false: there was none.  Without a worker it is gone.
+ */
+extern bool plinth_delivery_enqueue(const char *bytes, Size length,
+									int timeout_ms);
+
+/* For that worker: is there one, and the next; NULL when there is none. */
+extern bool plinth_delivery_queued(void);
+extern char *plinth_delivery_dequeue(Size *length, TimestampTz *sent_at);
+
 /* delivery_stat.c */
 extern void plinth_delivery_stat_request(void);
 extern void plinth_delivery_stat_startup(void);

@@ -22,9 +22,6 @@
 /* The server's limit is 8000 bytes with the zero. */
 #define DELIVERY_MAX_PAYLOAD 7900
 
-static void hand_over(DeliveryMessage *message, const StringInfo body,
-					  const RouterReader *readers, int nreaders,
-					  StringInfo payload);
 static void send_message(const DeliveryMessage *message, const char *channel,
 						 int64 seq, StringInfo payload);
 static void send_notice(const RouterSubscription *sub, void *arg);
@@ -45,8 +42,7 @@ plinth_delivery_deliver(const WireTransaction *txn, RouterMatch *matches,
 	initStringInfo(&body);
 	initStringInfo(&payload);
 
-	/* A gap is told before what comes after it. */
-	plinth_router_notices(send_notice, &payload);
+	plinth_delivery_tell_notices(&payload);
 
 	for (int i = 0; i < nmatches; i++)
 	{
@@ -63,16 +59,18 @@ plinth_delivery_deliver(const WireTransaction *txn, RouterMatch *matches,
 		else
 			plinth_wire_write_change(&body, txn, match->change, &match->view,
 									 limit);
-		hand_over(&message, &body, match->readers, match->nreaders, &payload);
+		plinth_delivery_hand_over(&message, &body, match->readers,
+								  match->nreaders, &payload);
 	}
 }
 
 /*
  * Put one message into the ring and send it to its readers.
  */
-static void
-hand_over(DeliveryMessage *message, const StringInfo body,
-		  const RouterReader *readers, int nreaders, StringInfo payload)
+void
+plinth_delivery_hand_over(DeliveryMessage *message, const StringInfo body,
+						  const RouterReader *readers, int nreaders,
+						  StringInfo payload)
 {
 	int64 *seqs =
 		palloc_extended((Size) nreaders * sizeof(int64), MCXT_ALLOC_HUGE);
@@ -98,6 +96,15 @@ hand_over(DeliveryMessage *message, const StringInfo body,
 }
 
 /*
+ * Tell of gaps and ends.
+ */
+void
+plinth_delivery_tell_notices(StringInfo payload)
+{
+	plinth_router_notices(send_notice, payload);
+}
+
+/*
  * Expire and tell, in a transaction of its own when there is a need.
  */
 void
@@ -118,7 +125,7 @@ keep_house(void *arg)
 
 	initStringInfo(&payload);
 	plinth_router_expire();
-	plinth_router_notices(send_notice, &payload);
+	plinth_delivery_tell_notices(&payload);
 }
 
 /*

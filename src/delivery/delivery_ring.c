@@ -170,6 +170,8 @@ plinth_delivery_shmem_request(void)
 	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche(DELIVERY_TRANCHE, 1);
 	plinth_delivery_stat_request();
+	plinth_delivery_broadcast_request();
+	plinth_delivery_queue_request();
 }
 
 /*
@@ -196,6 +198,8 @@ plinth_delivery_shmem_startup(void)
 	if (!found)
 		memset(delivery_slots, 0, slots_size);
 	plinth_delivery_stat_startup();
+	plinth_delivery_broadcast_startup();
+	plinth_delivery_queue_startup();
 }
 
 /*

@@ -43,5 +43,6 @@ extern void plinth_limiter_check_caller(const char *tier, const char *endpoint,
  * The same, and PT429 when the limit is exceeded.
  */
 extern void plinth_limiter_require(const char *tier);
+extern void plinth_limiter_require_endpoint(const char *endpoint);
 
 #endif /* PLINTH_LIMITER_H */

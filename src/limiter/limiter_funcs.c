@@ -47,6 +47,7 @@ typedef struct Caller
 	char buffer[LIMITER_ADDRESS_SIZE];
 } Caller;
 
+static void raise_unless_allowed(const LimiterAnswer *answer);
 static void require_loaded(void);
 static void find_caller(Caller *caller);
 static const char *caller_tier(void);
@@ -280,20 +281,39 @@ void
 plinth_limiter_require(const char *tier)
 {
 	LimiterAnswer answer;
-	int64 wait_us;
 
 	plinth_limiter_check_caller(tier, NULL, &answer);
-	if (answer.allowed)
+	raise_unless_allowed(&answer);
+}
+
+void
+plinth_limiter_require_endpoint(const char *endpoint)
+{
+	LimiterAnswer answer;
+
+	plinth_limiter_check_caller(NULL, endpoint, &answer);
+	raise_unless_allowed(&answer);
+}
+
+/*
+ * Raise PT429 when a request was one too many.
+ */
+static void
+raise_unless_allowed(const LimiterAnswer *answer)
+{
+	int64 wait_us;
+
+	if (answer->allowed)
 		return;
 
-	wait_us = Max(answer.reset - GetCurrentTimestamp(), 0);
-	ereport(
-		ERROR,
-		(errcode(LIMITER_SQLSTATE), errmsg("Rate limit exceeded"),
-		 errdetail("The limit is reset at %s.", timestamptz_to_str(answer.reset)),
-		 errhint("%d requests remain; try again in " INT64_FORMAT " seconds.",
-				 answer.remaining,
-				 (wait_us + USECS_PER_SEC - 1) / USECS_PER_SEC)));
+	wait_us = Max(answer->reset - GetCurrentTimestamp(), 0);
+	ereport(ERROR, (errcode(LIMITER_SQLSTATE), errmsg("Rate limit exceeded"),
+					errdetail("The limit is reset at %s.",
+							  timestamptz_to_str(answer->reset)),
+					errhint("%d requests remain; try again in " INT64_FORMAT
+							" seconds.",
+							answer->remaining,
+							(wait_us + USECS_PER_SEC - 1) / USECS_PER_SEC)));
 }
 
 static void

@@ -33,6 +33,7 @@
 #include "base/worker.h"
 #include "decoder/decoder.h"
 #include "delivery/delivery.h"
+#include "presence/presence.h"
 #include "router/router.h"
 #include "worker/worker_stream.h"
 
@@ -67,7 +68,10 @@ static bool read_batch(DecoderReader *reader, StreamBatch *batch);
 static void deliver_batch(void *arg);
 static bool deliver_transaction(const WireTransaction *txn);
 static void look_around(void *arg);
+static void tell_topics(void *arg);
 static int wants(Oid relid, void *arg);
+static bool reads(const char *prefix, const char *bytes, Size length,
+				  TransactionId xid, WireMessage *message, void *arg);
 
 void
 plinth_worker_stream_main(Datum main_arg)
@@ -89,7 +93,9 @@ stream_loop(void)
 
 	plinth_worker_set_state(WORKER_STARTING);
 	plinth_worker_stream_stat_attach(MyDatabaseId);
-	reader = plinth_decoder_open(wants, NULL, NULL);
+	reader = plinth_decoder_open(wants, reads, NULL);
+	plinth_delivery_attach_worker();
+	plinth_presence_attach_worker();
 	plinth_router_attach_worker(MyDatabaseId);
 
 	for (;;)
@@ -111,9 +117,18 @@ stream_loop(void)
 		plinth_decoder_position(reader, &position);
 		plinth_worker_stream_stat_report(&position, at_end);
 
+		if (plinth_delivery_has_news())
+		{
+			XLogRecPtr told_upto = plinth_decoder_read_up_to(reader);
+
+			if (!plinth_worker_attempt("telling topics", tell_topics, &told_upto))
+				plinth_router_gap();
+		}
+
 		if (GetCurrentTimestamp() >= tick_at)
 		{
 			plinth_worker_transaction("looking around", look_around, NULL);
+			plinth_presence_expire();
 			plinth_delivery_tick();
 			tick_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  STREAM_TICK_MS);
@@ -237,9 +252,27 @@ look_around(void *arg)
 	plinth_worker_check();
 }
 
+/*
+ * Messages that were sent at once, and who comes and goes.
+ */
+static void
+tell_topics(void *arg)
+{
+	const XLogRecPtr *position = arg;
+
+	plinth_delivery_tell_news(*position);
+}
+
 static int
 wants(Oid relid, void *arg)
 {
 	plinth_worker_stream_stat_step();
 	return plinth_router_wants(relid);
+}
+
+static bool
+reads(const char *prefix, const char *bytes, Size length, TransactionId xid,
+	  WireMessage *message, void *arg)
+{
+	return plinth_delivery_read_message(prefix, bytes, length, xid, message);
 }

@@ -8,13 +8,17 @@
 -- Needs:	auth, profiles
 -- Offers:	realtime.subscribe(), poll(), unsubscribe(), renew(), may_use(),
 --			realtime.subscriptions, the publication plinth_realtime;
+--			track(), set_status(), set_current_page(), heartbeat(),
+--			untrack(), presence_state(), realtime.presence; broadcast();
 --			create_room(), add_member(), remove_member(), leave_room(),
 --			mark_room_read(), send_message(), edit_message(),
 --			delete_message(), room_messages()
 -- Rights:	everybody subscribes; the tables' own policies and grants decide
---			what arrives; rooms are for their members
+--			what arrives; may_use() decides on topics; rooms are for their
+--			members
 -- Tests:	test/regress/sql/realtime.sql, chat.sql, chat_rights.sql,
---			test/tap/070_realtime.pl
+--			realtime_presence.sql, realtime_broadcast.sql,
+--			test/tap/070_realtime.pl, 073_presence.pl
 -- ---------------------------------------------------------------------
 CREATE SCHEMA @schema@;
 COMMENT ON SCHEMA @schema@ IS 'plinth: the live stream of changes';
