@@ -132,15 +132,12 @@ typedef struct AuditValues
 /* Where the records of a statement go. */
 typedef struct AuditTarget
 {
-	Relation log;				/* the partitioned table */
-	Relation partition;			/* the one for the statement's time */
-	ResultRelInfo *all;			/* the partition with all its indexes */
-	ResultRelInfo *within_page; /* without those that see pages only */
-	BlockNumber page;			/* of the last record that was indexed */
-	EState *estate;
+	Relation log;		/* the partitioned table */
+	Relation partition; /* the one for the statement's time */
 	AttrNumber attnums[AUDIT_LOG_COLUMNS]; /* our columns in the partition */
 } AuditTarget;
 
+typedef struct AuditIndexes AuditIndexes;
 typedef struct AuditWriter AuditWriter;
 
 /* audit_shape.c */
@@ -174,7 +171,6 @@ extern void plinth_audit_write_end(AuditWriter *writer);
 
 /* audit_target.c */
 extern void plinth_audit_target_open(AuditTarget *target, TimestampTz at);
-extern void plinth_audit_target_index(AuditTarget *target, TupleTableSlot *slot);
 extern void plinth_audit_target_close(AuditTarget *target);
 
 /* audit_marks.c */
@@ -204,6 +200,13 @@ extern void plinth_audit_adopt_detached(Oid partition, Oid parent);
 extern const char *plinth_audit_command_kind(Node *command, bool weakened);
 extern char *plinth_audit_command_text(Node *command);
 extern char *plinth_audit_grant_text(const InternalGrant *grant);
+
+/* audit_index.c */
+extern AuditIndexes *plinth_audit_index_open(const AuditTarget *target,
+											 const AuditValues *common,
+											 int64 expected);
+extern void plinth_audit_index_add(AuditIndexes *indexes, TupleTableSlot *slot);
+extern void plinth_audit_index_close(AuditIndexes *indexes);
 
 /* audit_seal.c */
 extern void plinth_audit_seal_define_settings(void);

@@ -4,8 +4,8 @@
  *		Which partition of the log takes a statement's records, and how.
  *
  * The table is ours, and so the rows take the short way: the partition is
- * found by its bounds, its indexes are filled, and neither rights nor
- * policies nor constraints of the caller's world are asked.  The only locks
+ * found by its bounds, and neither rights nor policies nor constraints of the
+ * caller's world are asked.  The only locks
  * are those of an ordinary INSERT; they stay until the transaction ends.
  *
  *-------------------------------------------------------------------------
@@ -14,9 +14,7 @@
 
 #include "access/table.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
-#include "executor/executor.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "utils/builtins.h"
@@ -79,10 +77,6 @@ static void forget_all(Datum arg, int cache, uint32 hash);
 static Oid find_partition(Relation log, TimestampTz at, TimestampTz *from,
 						  TimestampTz *until);
 static void map_columns(AuditTarget *target);
-static ResultRelInfo *skip_page_indexes(ResultRelInfo *all,
-										const AttrNumber *attnums);
-static bool is_page_index(Relation index, const IndexInfo *info,
-						  const AttrNumber *attnums);
 
 /*
  * Open the log and the partition that takes the records of a time.
@@ -94,35 +88,11 @@ plinth_audit_target_open(AuditTarget *target, TimestampTz at)
 {
 	if (!open_known(target, at))
 		find_and_open(target, at);
-
-	target->all = makeNode(ResultRelInfo);
-	InitResultRelInfo(target->all, target->partition, 1, NULL, 0);
-	ExecOpenIndices(target->all, false);
-	target->within_page = skip_page_indexes(target->all, target->attnums);
-	target->page = InvalidBlockNumber;
-	target->estate = CreateExecutorState();
-}
-
-/*
- * Put a record that has been written into the indexes.
- */
-void
-plinth_audit_target_index(AuditTarget *target, TupleTableSlot *slot)
-{
-	BlockNumber page = ItemPointerGetBlockNumber(&slot->tts_tid);
-
-	plinth_insert_index_tuples(page == target->page ? target->within_page
-													: target->all,
-							   slot, target->estate);
-	ResetPerTupleExprContext(target->estate);
-	target->page = page;
 }
 
 void
 plinth_audit_target_close(AuditTarget *target)
 {
-	ExecCloseIndices(target->all);
-	FreeExecutorState(target->estate);
 	table_close(target->partition, NoLock);
 	table_close(target->log, NoLock);
 }
@@ -291,55 +261,4 @@ map_columns(AuditTarget *target)
 								   column_names[i])));
 		target->attnums[i] = attnum;
 	}
-}
-
-/*
- * A BRIN index keeps the range of values of some pages.  All records of a
- * statement have the same time and table, so on each page it needs to see
- * the first of them only.  Make the partition's description for the others.
- *
- * This holds while the index is summarized at the same time: the range then
- * counts what lies on the page, and there lies a record with these values.
- */
-static ResultRelInfo *
-skip_page_indexes(ResultRelInfo *all, const AttrNumber *attnums)
-{
-	ResultRelInfo *rest = palloc(sizeof(ResultRelInfo));
-	int n = 0;
-
-	*rest = *all;
-	rest->ri_IndexRelationDescs =
-		palloc(sizeof(Relation) * Max(all->ri_NumIndices, 1));
-	rest->ri_IndexRelationInfo =
-		palloc(sizeof(IndexInfo *) * Max(all->ri_NumIndices, 1));
-	for (int i = 0; i < all->ri_NumIndices; i++)
-	{
-		Relation index = all->ri_IndexRelationDescs[i];
-		IndexInfo *info = all->ri_IndexRelationInfo[i];
-
-		if (index != NULL && is_page_index(index, info, attnums))
-			continue;
-		rest->ri_IndexRelationDescs[n] = index;
-		rest->ri_IndexRelationInfo[n] = info;
-		n++;
-	}
-	rest->ri_NumIndices = n;
-
-	return rest;
-}
-
-static bool
-is_page_index(Relation index, const IndexInfo *info, const AttrNumber *attnums)
-{
-	if (index->rd_rel->relam != BRIN_AM_OID || info->ii_Expressions != NIL ||
-		info->ii_Predicate != NIL)
-		return false;
-
-	for (int i = 0; i < info->ii_NumIndexAttrs; i++)
-		if (info->ii_IndexAttrNumbers[i] != attnums[AUDIT_LOG_TABLE_SCHEMA] &&
-			info->ii_IndexAttrNumbers[i] != attnums[AUDIT_LOG_TABLE_NAME] &&
-			info->ii_IndexAttrNumbers[i] != attnums[AUDIT_LOG_CREATED_AT])
-			return false;
-
-	return true;
 }

@@ -12,6 +12,7 @@
 #include "audit/audit_internal.h"
 
 #include "access/tableam.h"
+#include "access/toast_internals.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -20,9 +21,15 @@
 
 #include "base/compat.h"
 
-/* A batch ends at this many records, or bytes of images. */
-#define AUDIT_BATCH_RECORDS 1000
+/*
+ * A batch ends at this many records, or bytes of images.  It is small enough
+ * to stay in the processor's cache until it is in the pages of the log.
+ */
+#define AUDIT_BATCH_RECORDS 200
 #define AUDIT_BATCH_BYTES (4 * 1024 * 1024)
+
+/* Images from this size on are compressed. */
+#define AUDIT_PACK_BYTES 512
 
 /* From this many records on the batch context is a large one. */
 #define AUDIT_MANY_RECORDS 64
@@ -31,6 +38,7 @@ struct AuditWriter
 {
 	MemoryContext batch; /* records until they are written */
 	AuditTarget target;
+	AuditIndexes *indexes;
 	AuditValues record; /* of the last record; partly of all of them */
 	TupleTableSlot **slots;
 	int capacity; /* of slots */
@@ -42,6 +50,7 @@ struct AuditWriter
 };
 
 static pg_uuid_t *copy_id(const pg_uuid_t *id);
+static const void *packed(const Jsonb *image);
 static void set_value(AuditWriter *writer, AuditLogColumn column, Datum value);
 static void set_pointer(AuditWriter *writer, AuditLogColumn column,
 						const void *pointer);
@@ -61,6 +70,8 @@ plinth_audit_write_begin(const AuditShape *shape, int64 expected)
 
 	plinth_audit_target_open(&writer->target, plinth_audit_statement_begin());
 	plinth_audit_statement_values(shape, &writer->record);
+	writer->indexes =
+		plinth_audit_index_open(&writer->target, &writer->record, expected);
 
 	writer->capacity = (int) Max(Min(expected, AUDIT_BATCH_RECORDS), 1);
 	writer->slots = palloc0(sizeof(TupleTableSlot *) * writer->capacity);
@@ -114,8 +125,8 @@ plinth_audit_write(AuditWriter *writer, const AuditRecord *record)
 	set_pointer(writer, AUDIT_LOG_RECORD_ID,
 				record->has_id ? copy_id(&record->id) : NULL);
 	set_pointer(writer, AUDIT_LOG_RECORD_PK, record->key);
-	set_pointer(writer, AUDIT_LOG_OLD_DATA, record->before);
-	set_pointer(writer, AUDIT_LOG_NEW_DATA, record->after);
+	set_pointer(writer, AUDIT_LOG_OLD_DATA, packed(record->before));
+	set_pointer(writer, AUDIT_LOG_NEW_DATA, packed(record->after));
 	set_pointer(writer, AUDIT_LOG_CHANGED_COLUMNS, record->changed);
 	MemoryContextSwitchTo(caller);
 
@@ -150,6 +161,7 @@ plinth_audit_write_end(AuditWriter *writer)
 
 	for (int i = 0; i < writer->capacity && writer->slots[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	plinth_audit_index_close(writer->indexes);
 	plinth_audit_target_close(&writer->target);
 	MemoryContextDelete(writer->batch);
 }
@@ -162,6 +174,30 @@ copy_id(const pg_uuid_t *id)
 	*copy = *id;
 
 	return copy;
+}
+
+/*
+ * An image as it is stored: compressed, where LZ4 is there to do it and there
+ * is something to gain.  The server compresses rows of more than 2 kB only,
+ * most of which it could do without, and then by a slower method as a rule.
+ * A record is written once and hardly ever read, and the time of writing it
+ * is that of its bytes: in the log, in the WAL and to the disk.
+ */
+static const void *
+packed(const Jsonb *image)
+{
+#ifdef USE_LZ4
+	if (image != NULL && VARSIZE(image) >= AUDIT_PACK_BYTES)
+	{
+		Datum result =
+			toast_compress_datum(PointerGetDatum(image), TOAST_LZ4_COMPRESSION);
+
+		if (DatumGetPointer(result) != NULL)
+			return DatumGetPointer(result);
+	}
+#endif
+
+	return image;
 }
 
 /*
@@ -202,7 +238,7 @@ flush(AuditWriter *writer)
 					   writer->command, 0, NULL);
 	for (int i = 0; i < writer->used; i++)
 	{
-		plinth_audit_target_index(&writer->target, writer->slots[i]);
+		plinth_audit_index_add(writer->indexes, writer->slots[i]);
 		ExecClearTuple(writer->slots[i]);
 	}
 	MemoryContextSwitchTo(caller);
