@@ -8,11 +8,6 @@
  * seal, and nobody waits for anybody: writers take no lock for this, and the
  * step takes none that they meet.
  *
- * Records are found by their time.  Those of transactions that began after
- * the last seal are not older than it.  Those of a transaction that was
- * running then are not older than the last seal whose snapshot comes before
- * it; this look back is taken only when such a transaction has ended.
- *
  *-------------------------------------------------------------------------
  */
 #include "audit/audit_internal.h"
@@ -35,9 +30,6 @@
 
 int plinth_audit_seal_interval = 10000; /* milliseconds */
 
-/* The clock may have been set back by so much between two seals. */
-#define CLOCK_SLACK "interval '1 minute'"
-
 /* Records fetched at once. */
 #define FETCH_RECORDS 1000
 
@@ -52,9 +44,8 @@ typedef struct SealBatch
 
 static void seal_new_records(void);
 static bool read_last(AuditSeal *seal, int16 era);
-static void take_snapshot(AuditSeal *seal);
 static void collect(SealBatch *batch, const AuditSeal *seal,
-					const AuditSeal *last);
+					const AuditSeal *last, const AuditRange *range);
 static void add_record(SealBatch *batch, HeapTuple tuple, TupleDesc tupdesc,
 					   StringInfo bytes);
 static void store(AuditSeal *seal, const SealBatch *batch);
@@ -117,6 +108,7 @@ seal_new_records(void)
 	AuditSeal last_of_era;
 	AuditSeal last;
 	bool has_last;
+	AuditRange range;
 	SealBatch batch = {0};
 
 	if (SPI_execute("LOCK TABLE audit.seals IN SHARE ROW EXCLUSIVE MODE", false,
@@ -124,13 +116,11 @@ seal_new_records(void)
 		elog(ERROR, "could not lock the seals of the audit log");
 
 	seal.era = plinth_audit_era();
-	/* the time comes before the snapshot, so no later record is older */
-	seal.sealed_at = GetCurrentTimestamp();
-	take_snapshot(&seal);
 	has_last = read_last(&last_of_era, seal.era);
+	plinth_audit_batch_begin(&seal, has_last ? &last_of_era : NULL, &range);
 
 	initStringInfo(&batch.leaves);
-	collect(&batch, &seal, has_last ? &last_of_era : NULL);
+	collect(&batch, &seal, has_last ? &last_of_era : NULL, &range);
 	if (batch.tree.count == 0)
 		return;
 
@@ -142,6 +132,7 @@ seal_new_records(void)
 		seal.previous = make_bytea(hash.bytes, AUDIT_HASH_SIZE);
 	}
 	store(&seal, &batch);
+	plinth_audit_batch_end(&seal);
 }
 
 /*
@@ -167,54 +158,31 @@ read_last(AuditSeal *seal, int16 era)
 	return true;
 }
 
-static void
-take_snapshot(AuditSeal *seal)
-{
-	seal->snapshot_text =
-		TextDatumGetCString(one_value("SELECT pg_current_snapshot()::text"));
-	plinth_audit_snapshot_read(&seal->snapshot, seal->snapshot_text);
-}
-
 /*
  * Put the records that are the seal's into the batch, in the order of the
  * tree.
  */
 static void
-collect(SealBatch *batch, const AuditSeal *seal, const AuditSeal *last)
+collect(SealBatch *batch, const AuditSeal *seal, const AuditSeal *last,
+		const AuditRange *range)
 {
-	const char *before = last != NULL ? last->snapshot_text : "1:1:";
-	uint64 first = last != NULL ? last->snapshot.next : 0;
-	Oid types[] = {INT2OID, TEXTOID, TEXTOID, INT8OID};
-	Datum values[4];
+	Oid types[] = {INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum values[] = {
+		Int16GetDatum(seal->era),
+		CStringGetTextDatum(last != NULL ? last->snapshot_text : "1:1:"),
+		CStringGetTextDatum(seal->snapshot_text),
+		TimestampTzGetDatum(range->first_at),
+		TimestampTzGetDatum(range->last_at)};
 	MemoryContext context;
 	MemoryContext caller;
 	StringInfoData bytes;
 	Portal portal;
 
-	/* which of those that were running then is the first to have ended? */
-	for (int i = 0; last != NULL && i < last->snapshot.count; i++)
-		if (plinth_audit_snapshot_sees(&seal->snapshot, last->snapshot.running[i]))
-		{
-			first = last->snapshot.running[i];
-			break;
-		}
-
-	values[0] = Int16GetDatum(seal->era);
-	values[1] = CStringGetTextDatum(before);
-	values[2] = CStringGetTextDatum(seal->snapshot_text);
-	values[3] = Int64GetDatum((int64) first);
 	portal = SPI_cursor_open_with_args(
 		NULL,
 		"SELECT " AUDIT_RECORD_COLUMNS " FROM audit.audit_logs"
-		" WHERE era = $1 AND txid >= pg_snapshot_xmin($2::pg_snapshot)"
-		" AND NOT pg_visible_in_snapshot(txid, $2::pg_snapshot)"
-		" AND pg_visible_in_snapshot(txid, $3::pg_snapshot)"
-		" AND created_at >= coalesce((SELECT s.sealed_at - " CLOCK_SLACK
-		" FROM audit.seals AS s WHERE s.era = $1"
-		" AND pg_snapshot_xmax(s.snapshot) <= $4::text::xid8"
-		" ORDER BY s.id DESC LIMIT 1), '-infinity')"
-		" ORDER BY txid, created_at, id",
-		4, types, values, NULL, false, 0);
+		" WHERE " AUDIT_UNSEALED " ORDER BY txid, created_at, id",
+		lengthof(types), types, values, NULL, false, 0);
 
 	initStringInfo(&bytes);
 	context = AllocSetContextCreate(CurrentMemoryContext, "plinth audit seal",

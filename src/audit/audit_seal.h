@@ -41,6 +41,12 @@ typedef struct AuditTree
 	AuditHash roots[AUDIT_TREE_HEIGHT];
 } AuditTree;
 
+/*
+ * A seal has at most so many records, or one transaction: what takes long is
+ * cut, so that the upkeep worker gets to its other work.
+ */
+#define AUDIT_SEAL_BATCH (250 * 1000)
+
 /* What a seal keeps of each record, so that it can be named. */
 #define AUDIT_LEAF_PREFIX 8
 
@@ -92,6 +98,27 @@ typedef struct AuditSeal
 	"old_data, new_data, changed_columns, user_id, user_email, "   \
 	"db_user, ip_address, user_agent, session_id, "                \
 	"application_name, era, txid, created_at"
+
+/*
+ * The records of a seal: $1 its era, $2 the snapshot before, $3 its own, $4
+ * and $5 the times that they are between.
+ */
+#define AUDIT_UNSEALED                                       \
+	"era = $1 AND txid >= pg_snapshot_xmin($2::pg_snapshot)" \
+	" AND NOT pg_visible_in_snapshot(txid, $2::pg_snapshot)" \
+	" AND pg_visible_in_snapshot(txid, $3::pg_snapshot)"     \
+	" AND created_at >= $4 AND created_at <= $5"
+
+typedef struct AuditRange
+{
+	TimestampTz first_at;
+	TimestampTz last_at;
+} AuditRange;
+
+/* audit_batch.c */
+extern void plinth_audit_batch_begin(AuditSeal *seal, const AuditSeal *last,
+									 AuditRange *range);
+extern void plinth_audit_batch_end(const AuditSeal *seal);
 
 /* audit_tree.c */
 extern void plinth_audit_hash(const void *bytes, size_t length, AuditHash *hash);

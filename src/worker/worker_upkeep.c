@@ -53,6 +53,7 @@ typedef struct UpkeepStep
 	const char *activity; /* what pg_stat_activity shows meanwhile */
 	int interval_ms;
 	const int *interval_setting; /* in place of it, when not NULL */
+	bool *more;					 /* set when work is left: it is due at once */
 	void (*run)(void *arg);		 /* in a transaction, with SPI */
 	const void *arg;
 	TimestampTz done_at; /* 0: it is due at once */
@@ -90,6 +91,7 @@ static UpkeepStep steps[] = {
 	 .arg = &successors},
 	{.activity = "sealing the audit log",
 	 .interval_setting = &plinth_audit_seal_interval,
+	 .more = &plinth_audit_seal_more,
 	 .run = plinth_audit_seal_step},
 };
 
@@ -120,6 +122,8 @@ upkeep_loop(void)
 			if (due_at(step) > GetCurrentTimestamp())
 				continue;
 			plinth_worker_set_state(WORKER_RUNNING);
+			if (step->more != NULL)
+				*step->more = false;
 			(void) plinth_worker_attempt(step->activity, step->run,
 										 unconstify(void *, step->arg));
 			step->done_at = GetCurrentTimestamp();
@@ -170,7 +174,7 @@ due_at(const UpkeepStep *step)
 	int interval_ms = step->interval_setting != NULL ? *step->interval_setting
 													 : step->interval_ms;
 
-	if (step->done_at == 0)
+	if (step->done_at == 0 || (step->more != NULL && *step->more))
 		return 0;
 
 	return TimestampTzPlusMilliseconds(step->done_at, interval_ms);

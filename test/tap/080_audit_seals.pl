@@ -239,6 +239,9 @@ is($node->safe_psql('app', q{SELECT DISTINCT status FROM audit.verify(NULL, NULL
 
 # --- who tampers is found
 
+$node->safe_psql('app', q{BEGIN; INSERT INTO public.notes VALUES (5003, 'one after'); INSERT INTO public.notes VALUES (5004, 'the other'); COMMIT});
+ok(sealed(), 'two statements of a transaction are sealed');
+
 my ($victim, $its_seal) = split /\|/, $node->safe_psql('app',
 	q{SELECT (record).id, seal_id FROM own.records WHERE (record).new_data ->> 'id' = '703'});
 my ($other) = $node->safe_psql('app', q{SELECT (record).id FROM own.records WHERE (record).new_data ->> 'id' = '704'});
@@ -266,6 +269,13 @@ is(faults('app', qq{
 		UPDATE audit.audit_logs AS l SET id = o.id FROM audit.audit_logs AS o
 		WHERE (l.id, o.id) IN (('$victim', '$other'), ('$other', '$victim'))}),
 	"$its_seal|changed|changed: record $victim; changed: record $other", 'two records that changed places');
+my ($early, $late, $their_seal) = split /\|/, $node->safe_psql('app',
+	q{SELECT (a.record).id, (b.record).id, a.seal_id FROM own.records AS a JOIN own.records AS b USING (seal_id)
+		WHERE (a.record).new_data ->> 'body' = 'one after' AND (b.record).new_data ->> 'body' = 'the other'});
+is(faults('app', qq{
+		UPDATE audit.audit_logs AS l SET created_at = o.created_at FROM audit.audit_logs AS o
+		WHERE (l.id, o.id) IN (('$early', '$late'), ('$late', '$early'))}),
+	"$their_seal|reordered|changed: record $late; reordered: record $early", 'two that exchanged their times');
 my $next = $its_seal + 1;
 my $before = $its_seal - 1;
 is(faults('app', qq{UPDATE audit.seals SET rows = rows + 1 WHERE id = $its_seal}),
