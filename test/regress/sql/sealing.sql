@@ -51,6 +51,9 @@ FROM generate_series(0, length(:'sealed'::bytea) - 1) AS i GROUP BY 1;
 SELECT pg_temp.try(:'sealed'::bytea || '\x00') AS longer, pg_temp.try(set_byte(:'sealed', 0, 2)) AS version,
 	pg_temp.try(set_byte(:'sealed', 1, 255)) AS no_number, pg_temp.try('\x') AS empty;
 
+-- of another version nothing is told, not even the key
+SELECT plinth.sealed_key_id(set_byte(:'sealed', 0, 2));
+
 -- a key that is not there is named
 \set VERBOSITY default
 SELECT plinth.unseal(set_byte(set_byte(:'sealed', 1, 127), 2, 255), 'regress_tokens.token:1');
@@ -208,10 +211,13 @@ RESET ROLE;
 -- superuser at the time of use, whoever has been given the function
 CREATE ROLE regress_plinth_keeper;
 GRANT USAGE ON SCHEMA plinth TO regress_plinth_keeper;
-GRANT EXECUTE ON FUNCTION plinth.key_create(text, text), plinth.key_set_state(text, text) TO regress_plinth_keeper;
+GRANT EXECUTE ON FUNCTION plinth.key_create(text, text), plinth.key_set_state(text, text),
+	plinth.keyring_export(text), plinth.keyring_import(bytea, text) TO regress_plinth_keeper;
 SET ROLE regress_plinth_keeper;
 SELECT plinth.key_create('seal');
 SELECT plinth.key_set_state('x', 'revoked');
+SELECT plinth.keyring_export('correct horse battery');
+SELECT plinth.keyring_import('x', 'correct horse battery');
 RESET ROLE;
 DROP OWNED BY regress_plinth_keeper;
 DROP ROLE regress_plinth_keeper;
