@@ -103,6 +103,23 @@
 #define plinth_change_tuple(field) ((field) ? &(field)->tuple : NULL)
 #endif
 
+/* 16 lets a caller allow columns that have no counterpart. */
+#include "access/attmap.h"
+#if PG_VERSION_NUM >= 160000
+#define plinth_build_attrmap(from, to) \
+	build_attrmap_by_name_if_req(from, to, false)
+#else
+#define plinth_build_attrmap(from, to) build_attrmap_by_name_if_req(from, to)
+#endif
+
+/* 16 has the macro; before, the field holds the top transaction, or NULL. */
+#include "replication/reorderbuffer.h"
+#if PG_VERSION_NUM >= 160000
+#define plinth_transaction_top(txn) rbtxn_get_toptxn(txn)
+#else
+#define plinth_transaction_top(txn) ((txn)->toptxn)
+#endif
+
 /* 17 lets an extension name its wait events; before, all are "Extension". */
 #if PG_VERSION_NUM >= 170000
 #include "utils/wait_event.h"

@@ -30,3 +30,14 @@ plinth_text_form_session(void)
 		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET,
 						PGC_S_SESSION);
 }
+
+void
+plinth_text_form_local(void)
+{
+	for (size_t i = 0; i < lengthof(settings); i++)
+		if (strcmp(GetConfigOption(settings[i].name, false, false),
+				   settings[i].value) != 0)
+			(void) set_config_option(settings[i].name, settings[i].value,
+									 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+									 true, 0, false);
+}

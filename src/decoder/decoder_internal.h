@@ -10,11 +10,15 @@
 
 #include "decoder/decoder.h"
 
+#include "access/attmap.h"
 #include "access/htup.h"
-#include "fmgr.h"
 #include "lib/ilist.h"
+#include "nodes/pg_list.h"
 #include "replication/logical.h"
+#include "replication/output_plugin.h"
 #include "utils/relcache.h"
+
+#include "decoder/decoder_type.h"
 
 /* Larger values are marked WIRE_TOO_LARGE instead of kept. */
 #define DECODER_VALUE_LIMIT ((Size) 8 * 1024 * 1024)
@@ -22,18 +26,64 @@
 /* Larger transactions are marked as overflowed instead of kept. */
 #define DECODER_TRANSACTION_LIMIT ((Size) 64 * 1024 * 1024)
 
+/* Whose changes are decoded: of every table, or of what is published. */
+typedef struct DecoderScope
+{
+	bool every_table;
+	List *publications; /* their names; one that does not exist has no tables */
+} DecoderScope;
+
+/* What the publications of a scope say of a table. */
+typedef struct DecoderPublished
+{
+	bool publishes[4]; /* by WireAction */
+	Oid shown_as;	   /* the table, or the root whose partition it is */
+	bool has_columns;
+	Bitmapset *columns; /* of the table that it is shown as */
+	List *filters[3];	/* by WireAction: conditions to be ORed; NIL: none */
+} DecoderPublished;
+
+typedef struct DecoderColumn
+{
+	AttrNumber number; /* in the table that the change is shown as */
+	bool is_varlena;
+	bool in_old;	 /* an old row has a value of it */
+	const char *key; /* its quoted name after a comma, and a colon */
+	int key_length;
+	DecoderType type;
+} DecoderColumn;
+
+/* The rows of a change, as those of the table that it is shown as. */
+typedef struct DecoderRows
+{
+	WireAction action; /* a row filter may have changed it */
+	TupleDesc desc;
+	HeapTuple old_tuple; /* or NULL, as the values */
+	HeapTuple new_tuple;
+	Datum *old_values; /* by column number, from 0 */
+	bool *old_nulls;
+	Datum *new_values;
+	bool *new_nulls;
+} DecoderRows;
+
 /* What is known of a table, as of the transaction that is being decoded. */
 typedef struct DecoderRelation
 {
 	Oid relid; /* hash key - MUST BE FIRST */
 	bool valid;
-	bool published;		   /* at all */
-	bool publishes[4];	   /* by WireAction */
-	MemoryContext context; /* of everything below; NULL: not built yet */
-	WireRelation *wire;	   /* NULL when not published */
-	FmgrInfo *output;	   /* output functions of its columns */
-	bool *is_varlena;	   /* are their types of variable length? */
-	Bitmapset *identity;   /* column numbers an old row has values of */
+	bool published;			/* at all */
+	bool publishes[4];		/* by WireAction */
+	Oid shown_as;			/* itself, or the root of its partition tree */
+	MemoryContext context;	/* of everything below; NULL: not built yet */
+	WireRelation *wire;		/* NULL when not published */
+	DecoderColumn *columns; /* as many as wire has */
+	DecoderTypeNeeds needs;
+	AttrMap *map;	/* from its columns to the root's; NULL: they agree */
+	TupleDesc desc; /* the root's; NULL: its own */
+	struct DecoderFilter *filter; /* row filter; NULL: none */
+	DecoderRows rows;			  /* room for one change's values */
+	const char *heads[4];		  /* used by decoder_output.c */
+	const char *types;
 } DecoderRelation;
 
 /* A transaction whose changes are being kept. */
@@ -53,7 +103,9 @@ struct DecoderReader
 	LogicalDecodingContext *decoding;
 	MemoryContext context; /* of the reader and all it has */
 	MemoryContext scratch; /* of one change */
-	dlist_head finished;   /* transactions that next() has returned */
+	StringInfoData text;   /* of one row */
+	DecoderScope scope;
+	dlist_head finished; /* transactions that next() has returned */
 	Size finished_memory;
 	DecoderTransaction *current; /* being decoded, or NULL */
 	DecoderTransaction *ready;	 /* committed, not yet returned, or NULL */
@@ -73,16 +125,38 @@ struct DecoderReader
 /* The reader of this process; the plugin's callbacks work for it. */
 extern DecoderReader *plinth_decoder_reader;
 
-/* decoder_relcache.c */
-extern void plinth_decoder_relcache_init(MemoryContext parent);
+/*
+ * decoder_relcache.c: one scope at a time in a process.  The scope and parent
+ * live as long as the cache, which goes with parent.
+ */
+extern void plinth_decoder_relcache_init(MemoryContext parent,
+										 const DecoderScope *scope);
 extern DecoderRelation *plinth_decoder_relation(Relation relation);
 extern void plinth_decoder_relcache_sweep(void);
 extern void plinth_decoder_forget_catalogs(XLogRecPtr position);
 
+/* decoder_publication.c: false when it is not published at all */
+extern bool plinth_decoder_published(const DecoderScope *scope, Relation relation,
+									 DecoderPublished *published);
+
+/* decoder_filter.c */
+extern struct DecoderFilter *
+plinth_decoder_filter(const DecoderPublished *published, TupleDesc desc);
+extern bool plinth_decoder_passes(struct DecoderFilter *filter,
+								  DecoderRows *rows);
+
+/*
+ * decoder_rows.c: the rows of a change, which live until the next change of
+ * the table; false when nothing of it is published.  What is needed besides
+ * is left in the current memory context.
+ */
+extern bool plinth_decoder_rows(DecoderRelation *known, Relation relation,
+								ReorderBufferChange *change, DecoderRows *rows);
+
 /* decoder_tuple.c */
 extern WireValue *plinth_decoder_row(const DecoderRelation *known,
-									 TupleDesc desc, HeapTuple tuple,
-									 bool is_old, const WireValue *old_row,
+									 const Datum *values, const bool *nulls,
+									 bool is_old, StringInfo scratch,
 									 MemoryContext context);
 
 /* decoder_image.c */
@@ -90,5 +164,11 @@ extern void plinth_decoder_keep_images(const DecoderRelation *known,
 									   TupleDesc desc, HeapTuple old_tuple,
 									   HeapTuple new_tuple, WireChange *change,
 									   MemoryContext context);
+
+/* decoder_output.c: the callbacks of slots that others made */
+extern void plinth_decoder_output_callbacks(OutputPluginCallbacks *callbacks);
+extern void plinth_decoder_output_start(LogicalDecodingContext *decoding,
+										OutputPluginOptions *options,
+										bool is_init);
 
 #endif /* PLINTH_DECODER_INTERNAL_H */

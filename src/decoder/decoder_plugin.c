@@ -3,10 +3,12 @@
  * decoder_plugin.c
  *		The output plugin's callbacks: changes are kept for the reader.
  *
- * Everything is done in process: nothing is written to a client.  A slot that
- * somebody makes with this plugin and reads in another way is refused.
+ * These are the callbacks of the stream worker's own slot, for which nothing
+ * is written to a client.  Slots that others make have those of
+ * decoder_output.c.
  *
- * A change is turned into text in a subtransaction.  When that fails, the
+ * Where turning a change into text calls code that is not the server's own,
+ * or a row filter, it is done in a subtransaction.  When it fails, the
  * transaction it belongs to is marked, its readers get a gap, and decoding
  * goes on behind it (S8.5).
  *
@@ -25,15 +27,6 @@
 #include "base/compat.h"
 #include "base/names.h"
 
-/* A change on its way to its transaction. */
-typedef struct PendingChange
-{
-	WireAction action;
-	int wanted; /* WIRE_TEXT_ROWS, WIRE_TUPLES */
-	HeapTuple old_tuple;
-	HeapTuple new_tuple;
-} PendingChange;
-
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks);
 
 static void start_plugin(LogicalDecodingContext *decoding,
@@ -50,43 +43,52 @@ static void take_message(LogicalDecodingContext *decoding, ReorderBufferTXN *txn
 						 const char *prefix, Size length, const char *bytes);
 static void commit_transaction(LogicalDecodingContext *decoding,
 							   ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
-static void keep_change(DecoderReader *reader, ReorderBufferTXN *txn,
-						Relation relation, const PendingChange *pending);
+static void keep_truncate(DecoderReader *reader, const DecoderRelation *known);
 static void append_change(DecoderReader *reader, WireChange *change);
-static bool convert_change(DecoderReader *reader, Relation relation,
-						   const PendingChange *pending, WireChange *change);
-static void fill_change(const DecoderRelation *known, Relation relation,
-						const PendingChange *pending, WireChange *change,
-						MemoryContext context);
+static bool convert_guarded(DecoderReader *reader, DecoderRelation *known,
+							Relation relation, ReorderBufferChange *from,
+							int wanted, WireChange *change);
+static void convert(DecoderReader *reader, DecoderRelation *known,
+					Relation relation, ReorderBufferChange *from, int wanted,
+					WireChange *change);
 static DecoderTransaction *open_transaction(DecoderReader *reader);
 static void overflow_transaction(DecoderReader *reader);
 
 void
 _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 {
+	plinth_decoder_output_callbacks(callbacks);
 	callbacks->startup_cb = start_plugin;
-	callbacks->begin_cb = begin_transaction;
-	callbacks->change_cb = take_change;
-	callbacks->truncate_cb = take_truncate;
-	callbacks->message_cb = take_message;
-	callbacks->commit_cb = commit_transaction;
 }
 
+/*
+ * Whose slot is it?  The stream worker's reader is being opened in its own
+ * process, and in no other.
+ */
 static void
 start_plugin(LogicalDecodingContext *decoding, OutputPluginOptions *options,
 			 bool is_init)
 {
+	static const OutputPluginCallbacks callbacks = {
+		.startup_cb = start_plugin,
+		.begin_cb = begin_transaction,
+		.change_cb = take_change,
+		.truncate_cb = take_truncate,
+		.message_cb = take_message,
+		.commit_cb = commit_transaction,
+	};
+
 	if (plinth_decoder_reader == NULL || !plinth_decoder_reader->opening)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("output plugin \"%s\" cannot be used by other slots",
-						PLINTH_LIBRARY),
-				 errdetail("It serves the stream workers of the extension."),
-				 errhint("Use realtime.subscribe() to follow changes, or a "
-						 "slot with the plugin \"pgoutput\".")));
+	{
+		plinth_decoder_output_start(decoding, options, is_init);
+		return;
+	}
 
 	options->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
 	options->receive_rewrites = false;
+	decoding->callbacks = callbacks;
+	decoding->streaming = false;
+	decoding->twophase = false;
 	decoding->output_plugin_private = plinth_decoder_reader;
 }
 
@@ -105,29 +107,34 @@ take_change(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 			Relation relation, ReorderBufferChange *change)
 {
 	DecoderReader *reader = decoding->output_plugin_private;
-	PendingChange pending = {0};
+	DecoderRelation *known = plinth_decoder_relation(relation);
+	WireChange wire = {0};
+	MemoryContext old_context;
+	bool converted = true;
+	int wanted;
 
-	pending.wanted = reader->wants(RelationGetRelid(relation), reader->wants_arg);
-	if (pending.wanted == WIRE_NOTHING)
+	if (!known->published)
+		return;
+	wanted = reader->wants(known->shown_as, reader->wants_arg);
+	if (wanted == WIRE_NOTHING || open_transaction(reader)->wire.overflowed)
 		return;
 
-	switch (change->action)
+	old_context = MemoryContextSwitchTo(reader->scratch);
+	if (known->needs.subtransaction)
+		converted =
+			convert_guarded(reader, known, relation, change, wanted, &wire);
+	else
+		convert(reader, known, relation, change, wanted, &wire);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(reader->scratch);
+
+	if (!converted)
 	{
-		case REORDER_BUFFER_CHANGE_INSERT:
-			pending.action = WIRE_INSERT;
-			break;
-		case REORDER_BUFFER_CHANGE_UPDATE:
-			pending.action = WIRE_UPDATE;
-			break;
-		case REORDER_BUFFER_CHANGE_DELETE:
-			pending.action = WIRE_DELETE;
-			break;
-		default:
-			return;
+		reader->errors++;
+		overflow_transaction(reader);
 	}
-	pending.old_tuple = plinth_change_tuple(change->data.tp.oldtuple);
-	pending.new_tuple = plinth_change_tuple(change->data.tp.newtuple);
-	keep_change(reader, txn, relation, &pending);
+	else if (wire.relation != NULL)
+		append_change(reader, &wire);
 }
 
 static void
@@ -135,12 +142,17 @@ take_truncate(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 			  int nrelations, Relation relations[], ReorderBufferChange *change)
 {
 	DecoderReader *reader = decoding->output_plugin_private;
-	PendingChange pending = {.action = WIRE_TRUNCATE};
 
 	for (int i = 0; i < nrelations; i++)
-		if (reader->wants(RelationGetRelid(relations[i]), reader->wants_arg) !=
-			WIRE_NOTHING)
-			keep_change(reader, txn, relations[i], &pending);
+	{
+		DecoderRelation *known = plinth_decoder_relation(relations[i]);
+
+		/* a partition's TRUNCATE is not one of the root that it is shown as */
+		if (known->published && known->publishes[WIRE_TRUNCATE] &&
+			known->shown_as == known->relid &&
+			reader->wants(known->relid, reader->wants_arg) != WIRE_NOTHING)
+			keep_truncate(reader, known);
+	}
 }
 
 /*
@@ -202,34 +214,12 @@ commit_transaction(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 	reader->ready = current;
 }
 
-/*
- * Add a change that somebody wants to its transaction.
- */
 static void
-keep_change(DecoderReader *reader, ReorderBufferTXN *txn, Relation relation,
-			const PendingChange *pending)
+keep_truncate(DecoderReader *reader, const DecoderRelation *known)
 {
-	DecoderTransaction *current = open_transaction(reader);
-	WireTransaction *wire = &current->wire;
-	MemoryContext old_context;
-	WireChange change = {0};
-	bool converted;
+	WireChange change = {.action = WIRE_TRUNCATE, .relation = known->wire};
 
-	if (wire->overflowed)
-		return;
-
-	old_context = MemoryContextSwitchTo(reader->scratch);
-	converted = convert_change(reader, relation, pending, &change);
-	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(reader->scratch);
-
-	if (!converted)
-	{
-		reader->errors++;
-		overflow_transaction(reader);
-		return;
-	}
-	if (change.relation != NULL)
+	if (!open_transaction(reader)->wire.overflowed)
 		append_change(reader, &change);
 }
 
@@ -266,13 +256,12 @@ append_change(DecoderReader *reader, WireChange *change)
 }
 
 /*
- * Turn a change into text, in a subtransaction of the one in which decoding
- * runs.  Returns false when that failed.  The change's relation stays NULL
- * when it is not published.
+ * Turn a change into text in a subtransaction of the one in which decoding
+ * runs.  Returns false when that failed.
  */
 static bool
-convert_change(DecoderReader *reader, Relation relation,
-			   const PendingChange *pending, WireChange *change)
+convert_guarded(DecoderReader *reader, DecoderRelation *known, Relation relation,
+				ReorderBufferChange *from, int wanted, WireChange *change)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -282,8 +271,7 @@ convert_change(DecoderReader *reader, Relation relation,
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		fill_change(plinth_decoder_relation(relation), relation, pending,
-					change, reader->current->context);
+		convert(reader, known, relation, from, wanted, change);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -315,29 +303,34 @@ convert_change(DecoderReader *reader, Relation relation,
 }
 
 /*
- * The change's rows as text, in a context of the caller's.
+ * The change's rows as text, and as tuples where these are wanted, in the
+ * transaction's context.  The change's relation stays NULL when nothing of it
+ * is published.
  */
 static void
-fill_change(const DecoderRelation *known, Relation relation,
-			const PendingChange *pending, WireChange *change,
-			MemoryContext context)
+convert(DecoderReader *reader, DecoderRelation *known, Relation relation,
+		ReorderBufferChange *from, int wanted, WireChange *change)
 {
-	TupleDesc desc = RelationGetDescr(relation);
+	MemoryContext context = reader->current->context;
+	DecoderRows rows;
 
-	if (!known->published || !known->publishes[pending->action])
+	if (!plinth_decoder_rows(known, relation, from, &rows) ||
+		(rows.old_tuple == NULL && rows.new_tuple == NULL))
 		return;
 
 	change->relation = known->wire;
-	change->action = pending->action;
-	if (pending->old_tuple != NULL)
-		change->old_row = plinth_decoder_row(known, desc, pending->old_tuple,
-											 true, NULL, context);
-	if (pending->new_tuple != NULL)
-		change->new_row = plinth_decoder_row(known, desc, pending->new_tuple,
-											 false, change->old_row, context);
-	if (pending->wanted & WIRE_TUPLES)
-		plinth_decoder_keep_images(known, desc, pending->old_tuple,
-								   pending->new_tuple, change, context);
+	change->action = rows.action;
+	if (rows.old_tuple != NULL)
+		change->old_row =
+			plinth_decoder_row(known, rows.old_values, rows.old_nulls, true,
+							   &reader->text, context);
+	if (rows.new_tuple != NULL)
+		change->new_row =
+			plinth_decoder_row(known, rows.new_values, rows.new_nulls, false,
+							   &reader->text, context);
+	if (wanted & WIRE_TUPLES)
+		plinth_decoder_keep_images(known, rows.desc, rows.old_tuple,
+								   rows.new_tuple, change, context);
 }
 
 /*

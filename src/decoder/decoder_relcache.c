@@ -27,9 +27,6 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
-#include "catalog/partition.h"
-#include "catalog/pg_publication.h"
-#include "catalog/pg_publication_rel.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -39,33 +36,42 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "base/names.h"
 
 /* Catalogs whose changes reach no entry by way of its table. */
 static const int watched_caches[] = {
 	PUBLICATIONOID, PUBLICATIONREL, PUBLICATIONNAMESPACE, NAMESPACEOID, TYPEOID,
-	ENUMOID,		PROCOID};
+	ENUMOID,		PROCOID,		CASTSOURCETARGET};
 
-static HTAB *relations = NULL;
+static const DecoderScope *scope = NULL;
+static HTAB *relations = NULL; /* NULL: nothing is decoded in this process */
 static MemoryContext relations_context;
 static List *set_aside = NIL;			/* contexts of former descriptions */
+static DecoderRelation *last = NULL;	/* that was asked for */
 static XLogRecPtr catalogs_agree_after; /* InvalidXLogRecPtr: they do */
 static bool forgetting = false;
 
+static void close_cache(void *arg);
 static void build_relation(DecoderRelation *known, Relation relation);
-static bool find_publication(DecoderRelation *known, Relation relation,
-							 Bitmapset **columns);
+static void describe(DecoderRelation *known, Relation relation, Relation shown,
+					 const DecoderPublished *published);
+static void describe_column(DecoderRelation *known, WireColumn *wire,
+							DecoderColumn *column, Form_pg_attribute attribute);
+static Bitmapset *key_columns(Relation relation, const AttrMap *map);
 static Bitmapset *primary_key_columns(Relation relation);
-static void describe(DecoderRelation *known, Relation relation,
-					 const Bitmapset *columns);
-static WireForm form_of_type(Oid type);
+static void make_room(DecoderRelation *known, int natts);
 static void forget_relation(Datum arg, Oid relid);
 static void forget_all(Datum arg, int cacheid, uint32 hashvalue);
 
 void
-plinth_decoder_relcache_init(MemoryContext parent)
+plinth_decoder_relcache_init(MemoryContext parent, const DecoderScope *of)
 {
+	static bool registered = false;
+	static MemoryContextCallback closing = {.func = close_cache};
 	HASHCTL info = {0};
+
+	/* left by a call that failed a moment ago */
+	if (relations != NULL)
+		MemoryContextDelete(relations_context);
 
 	relations_context = AllocSetContextCreate(parent, "plinth decoder tables",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -74,13 +80,30 @@ plinth_decoder_relcache_init(MemoryContext parent)
 	info.hcxt = relations_context;
 	relations = hash_create("plinth decoder tables", 64, &info,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	MemoryContextRegisterResetCallback(relations_context, &closing);
+	scope = of;
 
-	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
-	for (size_t i = 0; i < lengthof(watched_caches); i++)
-		CacheRegisterSyscacheCallback(watched_caches[i], forget_all, (Datum) 0);
+	/* callbacks cannot be taken back, and there is room for few */
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+		for (size_t i = 0; i < lengthof(watched_caches); i++)
+			CacheRegisterSyscacheCallback(watched_caches[i], forget_all,
+										  (Datum) 0);
+		registered = true;
+	}
 
 	/* what the process has cached so far is of the present */
 	catalogs_agree_after = GetXLogInsertRecPtr();
+}
+
+static void
+close_cache(void *arg)
+{
+	relations = NULL;
+	last = NULL;
+	set_aside = NIL;
+	scope = NULL;
 }
 
 /*
@@ -94,6 +117,9 @@ plinth_decoder_relation(Relation relation)
 	DecoderRelation *known;
 	bool found;
 
+	if (last != NULL && last->relid == relid && last->valid)
+		return last;
+
 	known = hash_search(relations, &relid, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -103,6 +129,7 @@ plinth_decoder_relation(Relation relation)
 	if (!known->valid)
 		build_relation(known, relation);
 
+	last = known;
 	return known;
 }
 
@@ -142,149 +169,152 @@ plinth_decoder_forget_catalogs(XLogRecPtr position)
 static void
 build_relation(DecoderRelation *known, Relation relation)
 {
+	DecoderPublished published;
 	MemoryContext old_context;
-	Bitmapset *columns = NULL;
+	Relation shown = relation;
 
 	if (known->context != NULL)
 	{
 		old_context = MemoryContextSwitchTo(relations_context);
 		set_aside = lappend(set_aside, known->context);
 		MemoryContextSwitchTo(old_context);
-		known->context = NULL;
 	}
-	known->wire = NULL;
+	memset((char *) known + sizeof(Oid), 0,
+		   sizeof(DecoderRelation) - sizeof(Oid));
 	known->context = AllocSetContextCreate(
 		relations_context, "plinth decoder table", ALLOCSET_SMALL_SIZES);
 
 	/* an invalidation from here on is of what we are about to read */
 	known->valid = true;
 	old_context = MemoryContextSwitchTo(known->context);
-	known->published = find_publication(known, relation, &columns);
+	known->published = plinth_decoder_published(scope, relation, &published);
+	memcpy(known->publishes, published.publishes, sizeof(known->publishes));
+	known->shown_as = published.shown_as;
 	if (known->published)
-		describe(known, relation, columns);
+	{
+		if (known->shown_as != known->relid)
+		{
+			shown = RelationIdGetRelation(known->shown_as);
+			if (!RelationIsValid(shown))
+				elog(ERROR, "could not open relation with OID %u",
+					 known->shown_as);
+		}
+		describe(known, relation, shown, &published);
+		if (shown != relation)
+			RelationClose(shown);
+	}
 	MemoryContextSwitchTo(old_context);
 }
 
 /*
- * Is the table published, and what of it?  Columns is NULL for all.
- *
- * What the publication asks for and is not done here is not published at all:
- * a row filter, and the changes of partitions shown as their root's.
+ * Describe a table as the one that its changes are shown as.
  */
-static bool
-find_publication(DecoderRelation *known, Relation relation, Bitmapset **columns)
-{
-	Oid relid = RelationGetRelid(relation);
-	Oid publication_oid = get_publication_oid(PLINTH_PUBLICATION, true);
-	Publication *publication;
-	HeapTuple membership;
-	bool published;
-
-	if (!OidIsValid(publication_oid) || !is_publishable_relation(relation))
-		return false;
-	publication = GetPublication(publication_oid);
-	known->publishes[WIRE_INSERT] = publication->pubactions.pubinsert;
-	known->publishes[WIRE_UPDATE] = publication->pubactions.pubupdate;
-	known->publishes[WIRE_DELETE] = publication->pubactions.pubdelete;
-	known->publishes[WIRE_TRUNCATE] = publication->pubactions.pubtruncate;
-
-	published =
-		publication->alltables ||
-		list_member_oid(GetSchemaPublications(RelationGetNamespace(relation)),
-						publication_oid);
-	if (relation->rd_rel->relispartition)
-	{
-		List *ancestors = get_partition_ancestors(relid);
-		int level;
-
-		if (publication->pubviaroot)
-			return false;
-		if (OidIsValid(GetTopMostAncestorInPublication(publication_oid,
-													   ancestors, &level)))
-			published = true;
-	}
-
-	membership = SearchSysCache2(PUBLICATIONRELMAP, ObjectIdGetDatum(relid),
-								 ObjectIdGetDatum(publication_oid));
-	if (HeapTupleIsValid(membership))
-	{
-		Datum list;
-		bool no_filter;
-		bool no_list;
-
-		(void) SysCacheGetAttr(PUBLICATIONRELMAP, membership,
-							   Anum_pg_publication_rel_prqual, &no_filter);
-		list = SysCacheGetAttr(PUBLICATIONRELMAP, membership,
-							   Anum_pg_publication_rel_prattrs, &no_list);
-		published = no_filter;
-		if (!no_list)
-			*columns = pub_collist_to_bitmapset(NULL, list, CurrentMemoryContext);
-		ReleaseSysCache(membership);
-	}
-
-	return published;
-}
-
 static void
-describe(DecoderRelation *known, Relation relation, const Bitmapset *columns)
+describe(DecoderRelation *known, Relation relation, Relation shown,
+		 const DecoderPublished *published)
 {
-	TupleDesc desc = RelationGetDescr(relation);
+	TupleDesc desc = RelationGetDescr(shown);
 	WireRelation *wire = palloc0(sizeof(WireRelation));
-	Bitmapset *key = NULL;
-	Bitmapset *index_columns;
-	int number = -1;
+	Bitmapset *key;
 
-	wire->relid = RelationGetRelid(relation);
-	wire->schema = get_namespace_name(RelationGetNamespace(relation));
-	wire->table = pstrdup(RelationGetRelationName(relation));
+	if (shown != relation)
+		known->map = plinth_build_attrmap(RelationGetDescr(relation), desc);
+	if (known->map != NULL)
+		known->desc = CreateTupleDescCopy(desc);
+
+	wire->relid = RelationGetRelid(shown);
+	wire->schema = get_namespace_name(RelationGetNamespace(shown));
+	wire->table = pstrdup(RelationGetRelationName(shown));
 	wire->identity_full = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
 	if (wire->schema == NULL)
 		elog(ERROR, "cache lookup failed for schema %u",
-			 RelationGetNamespace(relation));
+			 RelationGetNamespace(shown));
 
-	/* both come with the server's offset for system columns */
-	index_columns = wire->identity_full ? primary_key_columns(relation)
-										: RelationGetIdentityKeyBitmap(relation);
-	while ((number = bms_next_member(index_columns, number)) >= 0)
-		key = bms_add_member(key, number + FirstLowInvalidHeapAttributeNumber);
-	known->identity = wire->identity_full ? NULL : key;
+	key = key_columns(relation, known->map);
 	wire->layout = plinth_wire_layout(desc);
 	for (int i = 0; i < desc->natts && !wire->identity_full; i++)
 		if (!bms_is_member(i + 1, key))
 			wire->beyond_identity = bms_add_member(wire->beyond_identity, i + 1);
 
 	wire->columns = palloc(sizeof(WireColumn) * Max(desc->natts, 1));
-	known->output = palloc(sizeof(FmgrInfo) * Max(desc->natts, 1));
-	known->is_varlena = palloc(sizeof(bool) * Max(desc->natts, 1));
+	known->columns = palloc(sizeof(DecoderColumn) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		WireColumn *column = &wire->columns[wire->ncolumns];
-		HeapTuple type;
-		Oid output;
 
 		if (attribute->attisdropped || plinth_column_is_virtual(attribute) ||
-			(columns != NULL && !bms_is_member(attribute->attnum, columns)))
+			(published->has_columns &&
+			 !bms_is_member(attribute->attnum, published->columns)))
 			continue;
 
-		type = SearchSysCache1(TYPEOID, ObjectIdGetDatum(attribute->atttypid));
-		if (!HeapTupleIsValid(type))
-			elog(ERROR, "cache lookup failed for type %u", attribute->atttypid);
-		column->type_name =
-			pstrdup(NameStr(((Form_pg_type) GETSTRUCT(type))->typname));
-		ReleaseSysCache(type);
-		column->name = pstrdup(NameStr(attribute->attname));
-		column->type = attribute->atttypid;
-		column->number = attribute->attnum;
-		column->form = form_of_type(attribute->atttypid);
-		column->in_key = bms_is_member(attribute->attnum, key);
-		getTypeOutputInfo(attribute->atttypid, &output,
-						  &known->is_varlena[wire->ncolumns]);
-		fmgr_info_cxt(output, &known->output[wire->ncolumns], known->context);
+		wire->columns[wire->ncolumns].in_key =
+			bms_is_member(attribute->attnum, key);
+		known->columns[wire->ncolumns].in_old =
+			wire->identity_full || bms_is_member(attribute->attnum, key);
+		describe_column(known, &wire->columns[wire->ncolumns],
+						&known->columns[wire->ncolumns], attribute);
 		wire->ncolumns++;
 	}
 
+	make_room(known, desc->natts);
+	known->filter = plinth_decoder_filter(published, desc);
+	if (known->filter != NULL)
+		known->needs.subtransaction = true;
 	known->wire = wire;
+}
+
+static void
+describe_column(DecoderRelation *known, WireColumn *wire, DecoderColumn *column,
+				Form_pg_attribute attribute)
+{
+	HeapTuple type =
+		SearchSysCache1(TYPEOID, ObjectIdGetDatum(attribute->atttypid));
+
+	if (!HeapTupleIsValid(type))
+		elog(ERROR, "cache lookup failed for type %u", attribute->atttypid);
+	wire->type_name = pstrdup(NameStr(((Form_pg_type) GETSTRUCT(type))->typname));
+	ReleaseSysCache(type);
+	wire->name = pstrdup(NameStr(attribute->attname));
+	wire->type = attribute->atttypid;
+	wire->number = attribute->attnum;
+
+	column->number = attribute->attnum;
+	column->is_varlena = attribute->attlen == -1;
+	column->key = psprintf(",%s", plinth_decoder_key(wire->name));
+	column->key_length = strlen(column->key);
+	plinth_decoder_type(&column->type, attribute->atttypid, &known->needs);
+	wire->form = plinth_decoder_wire_form(&column->type);
+}
+
+/*
+ * The columns of the replica identity by their numbers in the table that is
+ * shown; of the primary key, if there is one, where the identity is the whole
+ * row.
+ */
+static Bitmapset *
+key_columns(Relation relation, const AttrMap *map)
+{
+	Bitmapset *own;
+	Bitmapset *key = NULL;
+	int number = -1;
+
+	/* both come with the server's offset for system columns */
+	own = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL
+			  ? primary_key_columns(relation)
+			  : RelationGetIdentityKeyBitmap(relation);
+
+	if (map != NULL)
+	{
+		for (int i = 0; i < map->maplen; i++)
+			if (map->attnums[i] != 0 &&
+				bms_is_member(
+					map->attnums[i] - FirstLowInvalidHeapAttributeNumber, own))
+				key = bms_add_member(key, i + 1);
+		return key;
+	}
+	while ((number = bms_next_member(own, number)) >= 0)
+		key = bms_add_member(key, number + FirstLowInvalidHeapAttributeNumber);
+	return key;
 }
 
 /*
@@ -310,34 +340,24 @@ primary_key_columns(Relation relation)
 	return columns;
 }
 
-static WireForm
-form_of_type(Oid type)
+static void
+make_room(DecoderRelation *known, int natts)
 {
-	switch (getBaseType(type))
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return WIRE_FORM_NUMBER;
-		case BOOLOID:
-			return WIRE_FORM_BOOL;
-		case JSONOID:
-		case JSONBOID:
-			return WIRE_FORM_JSON;
-		default:
-			return WIRE_FORM_STRING;
-	}
+	natts = Max(natts, 1);
+	known->rows.old_values = palloc(sizeof(Datum) * natts);
+	known->rows.old_nulls = palloc(sizeof(bool) * natts);
+	known->rows.new_values = palloc(sizeof(Datum) * natts);
+	known->rows.new_nulls = palloc(sizeof(bool) * natts);
 }
 
 /*
- * Invalidation of one table, or of all when relid is invalid.
+ * Invalidation of one table, or of all when relid is invalid.  A composite
+ * type has a relid, too, and it may be the type of a column.
  */
 static void
 forget_relation(Datum arg, Oid relid)
 {
+	HASH_SEQ_STATUS scan;
 	DecoderRelation *known;
 
 	if (relations == NULL)
@@ -345,20 +365,11 @@ forget_relation(Datum arg, Oid relid)
 	if (!forgetting)
 		catalogs_agree_after = GetXLogInsertRecPtr();
 
-	if (OidIsValid(relid))
-	{
-		known = hash_search(relations, &relid, HASH_FIND, NULL);
-		if (known != NULL)
+	hash_seq_init(&scan, relations);
+	while ((known = hash_seq_search(&scan)) != NULL)
+		if (!OidIsValid(relid) || known->relid == relid ||
+			known->shown_as == relid || known->needs.composite)
 			known->valid = false;
-	}
-	else
-	{
-		HASH_SEQ_STATUS scan;
-
-		hash_seq_init(&scan, relations);
-		while ((known = hash_seq_search(&scan)) != NULL)
-			known->valid = false;
-	}
 }
 
 static void
