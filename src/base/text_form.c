@@ -38,6 +38,6 @@ plinth_text_form_local(void)
 		if (strcmp(GetConfigOption(settings[i].name, false, false),
 				   settings[i].value) != 0)
 			(void) set_config_option(settings[i].name, settings[i].value,
-									 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+									 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 									 true, 0, false);
 }

@@ -17,7 +17,7 @@
 /* For the rest of this process's session. */
 extern void plinth_text_form_session(void);
 
-/* For the rest of the current transaction or subtransaction. */
+/* Until the current level of settings ends: a (sub)transaction, or a function. */
 extern void plinth_text_form_local(void);
 
 #endif /* PLINTH_TEXT_FORM_H */

@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/partition.h"
 #include "catalog/pg_publication.h"
 #include "catalog/pg_publication_rel.h"
 #include "nodes/parsenodes.h"
@@ -32,6 +33,7 @@
 static bool check_relation(Relation rel, RouterProblem *problem);
 static bool read_publication(Relation rel, RouterRoute *route,
 							 RouterProblem *problem);
+static Oid find_shown_as(Relation rel, const Publication *publication);
 static bool check_identity(Relation rel, RouterProblem *problem);
 static bool read_rights(Relation rel, Oid role, RouterRoute *route,
 						RouterProblem *problem);
@@ -55,14 +57,14 @@ plinth_router_read_relation(Relation rel, Oid role, RouterRoute *route,
 static bool
 check_relation(Relation rel, RouterProblem *problem)
 {
-	if (rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition)
+	if (rel->rd_rel->relkind == RELKIND_RELATION ||
+		rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return true;
 
 	return plinth_router_refuse(problem, ERRCODE_FEATURE_NOT_SUPPORTED,
 								psprintf("cannot follow the changes of \"%s\"",
 										 plinth_router_table_name(rel)),
-								"Only plain tables can be followed, no partitions, "
-								"partitioned tables or foreign tables.",
+								"It is neither a table nor a partitioned table.",
 								NULL);
 }
 
@@ -74,13 +76,12 @@ read_publication(Relation rel, RouterRoute *route, RouterProblem *problem)
 {
 	Publication *publication = GetPublicationByName(PLINTH_PUBLICATION, true);
 	Oid relid = RelationGetRelid(rel);
+	Oid shown_as = InvalidOid;
 	HeapTuple tuple;
 
-	if (publication == NULL ||
-		(!publication->alltables &&
-		 !list_member_oid(GetRelationPublications(relid), publication->oid) &&
-		 !list_member_oid(GetSchemaPublications(RelationGetNamespace(rel)),
-						  publication->oid)))
+	if (publication != NULL)
+		shown_as = find_shown_as(rel, publication);
+	if (!OidIsValid(shown_as))
 		return plinth_router_refuse(
 			problem, ERRCODE_INVALID_PARAMETER_VALUE,
 			psprintf("table \"%s\" is not published",
@@ -88,6 +89,27 @@ read_publication(Relation rel, RouterRoute *route, RouterProblem *problem)
 			psprintf("It is not in the publication \"%s\".", PLINTH_PUBLICATION),
 			psprintf("ALTER PUBLICATION %s ADD TABLE %s;", PLINTH_PUBLICATION,
 					 plinth_router_table_name(rel)));
+	if (shown_as != relid)
+		return plinth_router_refuse(
+			problem, ERRCODE_INVALID_PARAMETER_VALUE,
+			psprintf("cannot follow the changes of \"%s\"",
+					 plinth_router_table_name(rel)),
+			psprintf("The publication \"%s\" shows them as those of the "
+					 "partitioned table \"%s\".",
+					 PLINTH_PUBLICATION, get_rel_name(shown_as)),
+			"Follow that table.");
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+		!publication->pubviaroot)
+		return plinth_router_refuse(
+			problem, ERRCODE_INVALID_PARAMETER_VALUE,
+			psprintf("cannot follow the changes of \"%s\"",
+					 plinth_router_table_name(rel)),
+			psprintf("The publication \"%s\" shows them as those of its "
+					 "partitions.",
+					 PLINTH_PUBLICATION),
+			psprintf("Follow the partitions, or ALTER PUBLICATION %s SET "
+					 "(publish_via_partition_root = true);",
+					 PLINTH_PUBLICATION));
 
 	if (publication->pubactions.pubinsert)
 		route->events |= ROUTER_EVENT_INSERT;
@@ -101,32 +123,47 @@ read_publication(Relation rel, RouterRoute *route, RouterProblem *problem)
 							ObjectIdGetDatum(publication->oid));
 	if (HeapTupleIsValid(tuple))
 	{
-		bool no_filter;
 		bool no_columns;
-		Datum columns;
+		Datum columns =
+			SysCacheGetAttr(PUBLICATIONRELMAP, tuple,
+							Anum_pg_publication_rel_prattrs, &no_columns);
 
-		(void) SysCacheGetAttr(PUBLICATIONRELMAP, tuple,
-							   Anum_pg_publication_rel_prqual, &no_filter);
-		columns = SysCacheGetAttr(PUBLICATIONRELMAP, tuple,
-								  Anum_pg_publication_rel_prattrs, &no_columns);
 		if (!no_columns)
 			route->readable =
 				pub_collist_to_bitmapset(NULL, columns, CurrentMemoryContext);
 		ReleaseSysCache(tuple);
-
-		if (!no_filter)
-			return plinth_router_refuse(
-				problem, ERRCODE_FEATURE_NOT_SUPPORTED,
-				psprintf("cannot follow the changes of \"%s\"",
-						 plinth_router_table_name(rel)),
-				psprintf("It has a row filter in the publication "
-						 "\"%s\", which the change stream does "
-						 "not support.",
-						 PLINTH_PUBLICATION),
-				"Publish the table without WHERE; its policies "
-				"decide who sees a row.");
 	}
 	return true;
+}
+
+/*
+ * The table as whose the publication shows a table's changes: itself, or a
+ * partitioned table above it; InvalidOid when they are not published.
+ */
+static Oid
+find_shown_as(Relation rel, const Publication *publication)
+{
+	Oid relid = RelationGetRelid(rel);
+	Oid shown_as = InvalidOid;
+
+	if (publication->alltables ||
+		list_member_oid(GetRelationPublications(relid), publication->oid) ||
+		list_member_oid(GetSchemaPublications(RelationGetNamespace(rel)),
+						publication->oid))
+		shown_as = relid;
+	if (rel->rd_rel->relispartition)
+	{
+		List *ancestors = get_partition_ancestors(relid);
+		int level;
+		Oid ancestor = publication->alltables
+						   ? llast_oid(ancestors)
+						   : GetTopMostAncestorInPublication(publication->oid,
+															 ancestors, &level);
+
+		if (OidIsValid(ancestor))
+			shown_as = publication->pubviaroot ? ancestor : relid;
+	}
+	return shown_as;
 }
 
 /*
