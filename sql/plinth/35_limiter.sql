@@ -1,15 +1,16 @@
 -- ---------------------------------------------------------------------
 -- Room: limiter
 --
---		How often may somebody ask?  Fixed windows, counted in shared memory:
---		a count outlives a rollback, works on a standby, and waits for
---		nobody.
+--		How often may somebody ask?  Fixed windows and smooth limits, counted
+--		in shared memory: a count outlives a rollback, works on a standby, and
+--		waits for nobody.
 --
 -- Offers:	plinth.rate_limit_tiers, plinth.check_rate_limit(),
 --			plinth.rate_limit_caller(), plinth.require_rate_limit(),
 --			plinth.rate_limit_headers(), plinth.rate_limit_reset(),
---			plinth.rate_limits, plinth.rate_limit_status
--- Rights:	each function checks its caller; see docs/rate-limit.md
+--			plinth.rate_limit(), plinth.rate_limits,
+--			plinth.rate_limit_status
+-- Rights:	each function checks its caller; see docs/rate-limits.md
 -- Tests:	test/regress/sql/limiter.sql, test/tap/040_limiter.pl
 -- ---------------------------------------------------------------------
 
@@ -117,6 +118,24 @@ AS 'MODULE_PATHNAME', 'plinth_sql_limiter_reset';
 COMMENT ON FUNCTION plinth.rate_limit_reset(text, text) IS
 'forget what an identifier has used of a tier or endpoint, whatever its parameters; false when there was no open window. Errors: 22023 NULL; 42501 the caller is no service; 55000 not preloaded';
 
+CREATE FUNCTION plinth.rate_limit(
+	key text, burst integer, rate integer, period interval, cost integer DEFAULT 1,
+	OUT allowed boolean, OUT "limit" integer, OUT remaining integer,
+	OUT retry_after interval, OUT reset_after interval)
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'plinth_sql_limiter_rate';
+
+COMMENT ON FUNCTION plinth.rate_limit(text, integer, integer, interval, integer) IS
+'take cost requests of a key, which has burst at once and gets rate back evenly in each period; limit: burst; remaining: that would pass now; retry_after: until this one would pass, NULL when it has; reset_after: until the whole burst is there. Cost 0 looks: would one pass? Cost below 0 puts back, never above burst. Errors: 22023 NULL, empty or out of range, a cost above burst; 42501 the caller is no service; 55000 not preloaded. Generic cell rate algorithm, ITU-T I.371.';
+
+CREATE FUNCTION plinth.rate_limit_reset(key text)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'plinth_sql_limiter_rate_reset';
+
+COMMENT ON FUNCTION plinth.rate_limit_reset(text) IS
+'give a key of plinth.rate_limit() its whole burst back; false when it had it. Errors: 22023 NULL or empty; 42501 the caller is no service; 55000 not preloaded';
+
 CREATE FUNCTION plinth.rate_limit_headers(
 	remaining integer, reset timestamptz,
 	max_requests integer DEFAULT NULL, window_seconds integer DEFAULT NULL)
@@ -172,7 +191,7 @@ CREATE VIEW plinth.rate_limits WITH (security_invoker = true) AS
 	FROM plinth.rate_limit_keys();
 
 COMMENT ON VIEW plinth.rate_limits IS
-'open windows of this database, one row a key; endpoint: tier or endpoint; request_count: at most one more than the limit; identifier: hashed for all but services';
+'open windows of this database, one row a key; endpoint: tier or endpoint; request_count: at most one more than the limit; of keys of plinth.rate_limit() (endpoint rate_limit) what they lack, until when (window_end), and no window_start; identifier: hashed for all but services';
 
 CREATE VIEW plinth.rate_limit_status WITH (security_invoker = true) AS
 	SELECT kind, endpoint, keys, allowed, refused, capacity, evictions,
@@ -180,4 +199,4 @@ CREATE VIEW plinth.rate_limit_status WITH (security_invoker = true) AS
 	FROM plinth.rate_limit_counts();
 
 COMMENT ON VIEW plinth.rate_limit_status IS
-'requests by tier and endpoint of this database since the server''s start, and one row (kind total) of the whole server: keys that fit and that are there, windows dropped before their end, requests refused because no window could be';
+'requests by tier and endpoint of this database, and of all keys of plinth.rate_limit() (kind key), since the server''s start, and one row (kind total) of the whole server: keys that fit and that are there, windows dropped before their end, requests refused because no window could be';

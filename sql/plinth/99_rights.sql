@@ -107,7 +107,8 @@ GRANT EXECUTE ON FUNCTION plinth.check_rate_limit(text, text), plinth.rate_limit
 	TO anon, authenticated, service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.check_rate_limit(uuid, text, integer, integer)
 	TO authenticated, service_role, plinth_owner;
-GRANT EXECUTE ON FUNCTION plinth.require_rate_limit(text), plinth.rate_limit_reset(text, text)
+GRANT EXECUTE ON FUNCTION plinth.require_rate_limit(text), plinth.rate_limit_reset(text, text),
+	plinth.rate_limit(text, integer, integer, interval, integer), plinth.rate_limit_reset(text)
 	TO service_role, plinth_owner;
 GRANT EXECUTE ON FUNCTION plinth.is_admin() TO authenticated, service_role, plinth_owner, pg_monitor;
 GRANT EXECUTE ON FUNCTION plinth.rate_limit_keys(), plinth.rate_limit_counts()

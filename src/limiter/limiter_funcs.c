@@ -48,11 +48,9 @@ typedef struct Caller
 } Caller;
 
 static void raise_unless_allowed(const LimiterAnswer *answer);
-static void require_loaded(void);
 static void find_caller(Caller *caller);
 static const char *caller_tier(void);
 static void check_may_count(const char *identifier, size_t length);
-static bool is_trusted(void);
 static void format_uuid(const pg_uuid_t *uuid, char *text);
 static const LimiterTier *require_tier(const char *name, size_t length);
 static void take_tier(const LimiterTier *tier, LimiterKind kind, const char *name,
@@ -86,7 +84,7 @@ plinth_sql_limiter_check(PG_FUNCTION_ARGS)
 	const LimiterTier *tier;
 	LimiterAnswer answer;
 
-	require_loaded();
+	plinth_limiter_require_loaded();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"identifier\" and \"tier\" must not be NULL")));
@@ -131,7 +129,7 @@ plinth_sql_limiter_check_endpoint(PG_FUNCTION_ARGS)
 	LimiterKey key;
 	LimiterTake take;
 
-	require_loaded();
+	plinth_limiter_require_loaded();
 	for (int i = 0; i < 4; i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -233,11 +231,11 @@ plinth_sql_limiter_reset(PG_FUNCTION_ARGS)
 	char buffer[LIMITER_ADDRESS_SIZE];
 	LimiterKey key;
 
-	require_loaded();
+	plinth_limiter_require_loaded();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"identifier\" and \"tier\" must not be NULL")));
-	if (!is_trusted())
+	if (!plinth_limiter_is_trusted())
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to reset a rate limit")));
 
@@ -258,7 +256,7 @@ plinth_limiter_check_caller(const char *tier_name, const char *endpoint,
 	Caller caller;
 	const LimiterTier *tier;
 
-	require_loaded();
+	plinth_limiter_require_loaded();
 	if (tier_name == NULL)
 		tier_name = caller_tier();
 	tier = require_tier(tier_name, strlen(tier_name));
@@ -316,8 +314,8 @@ raise_unless_allowed(const LimiterAnswer *answer)
 							(wait_us + USECS_PER_SEC - 1) / USECS_PER_SEC)));
 }
 
-static void
-require_loaded(void)
+void
+plinth_limiter_require_loaded(void)
 {
 	if (!limiter_is_loaded())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -378,7 +376,7 @@ check_may_count(const char *identifier, size_t length)
 	const ClaimsIdentity *claims;
 	Caller caller;
 
-	if (is_trusted())
+	if (plinth_limiter_is_trusted())
 		return;
 
 	find_caller(&caller);
@@ -402,8 +400,8 @@ check_may_count(const char *identifier, size_t length)
  * function of ours is plinth_owner the current user; such a function has
  * checked its caller, and says itself whom it counts.
  */
-static bool
-is_trusted(void)
+bool
+plinth_limiter_is_trusted(void)
 {
 	return plinth_claims_is_service() ||
 		   GetUserId() == get_role_oid(PLINTH_OWNER_ROLE, true);

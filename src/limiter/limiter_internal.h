@@ -27,7 +27,11 @@ typedef enum LimiterKind
 	LIMITER_TIER = 't',		/* tier, identifier */
 	LIMITER_CALLER = 'c',	/* tier and endpoint, identifier */
 	LIMITER_ENDPOINT = 'e', /* endpoint and its parameters, identifier */
+	LIMITER_BUCKET = 'b',	/* LIMITER_BUCKET_NAME, key; no window, but GCRA */
 } LimiterKind;
+
+/* What all buckets are counted under. */
+#define LIMITER_BUCKET_NAME "rate_limit"
 
 /* How many in how long. */
 typedef struct LimiterTerms
@@ -35,6 +39,30 @@ typedef struct LimiterTerms
 	int32 limit;	 /* requests in a window, from 1 */
 	int64 window_us; /* length of the window, in microseconds, from 1 */
 } LimiterTerms;
+
+/*
+ * The smooth limit counts time in ticks of 8 ns, so that 56 bits reach 18
+ * years beyond the clock's zero.
+ */
+#define LIMITER_TICK_NS 8
+#define LIMITER_TICKS_PER_US (1000 / LIMITER_TICK_NS)
+
+/* A burst at once, and one more in each interval. */
+typedef struct LimiterRate
+{
+	int32 burst;	/* from 1 */
+	int64 interval; /* ticks, from 1; burst times as much is at most a year */
+} LimiterRate;
+
+/* What became of a request; times in ticks. */
+typedef struct LimiterBucket
+{
+	bool allowed;
+	int32 remaining;   /* that would pass now */
+	int64 retry_after; /* until it would pass; 0 when allowed */
+	int64 reset_after; /* until the whole burst is there again */
+	int64 full_at;	   /* the same, by the limiter's clock */
+} LimiterBucket;
 
 /*
  * A key in clear.  The fields in use are contiguous, so that they can be
@@ -76,14 +104,14 @@ typedef struct LimiterTake
 	int64 ends_at;
 } LimiterTake;
 
-/* A window as it is shown and saved. */
+/* A window, or a bucket, as it is shown and saved. */
 typedef struct LimiterWindow
 {
 	LimiterLabel label;
-	LimiterTerms terms;
-	int32 passed;  /* requests that were allowed */
-	bool over;	   /* and at least one was refused */
-	int64 ends_at; /* by the limiter's clock */
+	LimiterTerms terms; /* of a bucket: its burst, and its interval in ticks */
+	int32 passed;		/* requests that were allowed, or a bucket lacks */
+	bool over;			/* and at least one was refused */
+	int64 ends_at; /* by the limiter's clock; when a bucket is full again */
 	int64 used_at; /* last allowed request, by the limiter's clock */
 	uint16 stat;   /* as plinth_limiter_stat_find() */
 } LimiterWindow;
@@ -128,19 +156,32 @@ typedef struct LimiterTier
 #define LIMITER_TURNS (~(LIMITER_TURN - 1))
 
 /*
+ * A bucket in one word: a mark that no end of a window has, the last bits of
+ * the slot's turn, and when it is full.
+ */
+#define LIMITER_IS_BUCKET (UINT64CONST(1) << 63)
+#define LIMITER_BUCKET_TURNS UINT64CONST(0x7f)
+#define LIMITER_BUCKET_TURN_SHIFT 56
+#define LIMITER_BUCKET_TIME ((UINT64CONST(1) << LIMITER_BUCKET_TURN_SHIFT) - 1)
+
+/*
  * What a request reads, in one cache line of 64 bytes.  The label is apart,
  * because only views and the saved file need it.
  */
 typedef struct LimiterSlot
 {
 	pg_atomic_uint64 state;
-	uint64 print[2];		  /* of the key */
-	int64 ends_at;			  /* end of the window */
-	int64 window_us;		  /* its length */
-	pg_atomic_uint64 used_at; /* last allowed request */
-	int32 limit;
-	pg_atomic_uint32 next; /* in the chain of a head, or of free slots */
-	uint16 stat;		   /* where the tier or endpoint is counted */
+	uint64 print[2]; /* of the key */
+	union
+	{
+		int64 ends_at;			 /* end of the window, from 0 */
+		pg_atomic_uint64 bucket; /* LIMITER_IS_BUCKET, turn, full_at */
+	};
+	int64 window_us;		  /* its length; of a bucket the interval */
+	pg_atomic_uint64 used_at; /* last allowed request; not of a bucket */
+	int32 limit;			  /* of a bucket the burst */
+	pg_atomic_uint32 next;	  /* in the chain of a head, or of free slots */
+	uint16 stat;			  /* where the tier or endpoint is counted */
 } LimiterSlot;
 
 typedef struct LimiterShared
@@ -169,9 +210,8 @@ typedef struct LimiterTable
 	uint32 *free;			 /* first free slot of each partition */
 } LimiterTable;
 
-/* The limiter's clock: microseconds since some moment before the start. */
-static inline int64
-limiter_now(void)
+static inline struct timespec
+limiter_clock(void)
 {
 	struct timespec now;
 
@@ -182,7 +222,26 @@ limiter_now(void)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
 
+	return now;
+}
+
+/* The limiter's clock: microseconds since some moment before the start. */
+static inline int64
+limiter_now(void)
+{
+	struct timespec now = limiter_clock();
+
 	return (int64) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
+}
+
+/* The same clock in ticks. */
+static inline int64
+limiter_now_ticks(void)
+{
+	struct timespec now = limiter_clock();
+
+	return (int64) now.tv_sec * USECS_PER_SEC * LIMITER_TICKS_PER_US +
+		   now.tv_nsec / LIMITER_TICK_NS;
 }
 
 /* limiter_guc.c */
@@ -220,12 +279,27 @@ limiter_lock(int partition)
 	return &plinth_limiter_table.shared->locks[partition].lock;
 }
 
+/* limiter_gcra.c */
+extern void plinth_limiter_gcra(const LimiterRate *rate, int64 full_at,
+								int64 now, int32 cost, LimiterBucket *bucket);
+
+/* limiter_funcs.c */
+extern void plinth_limiter_require_loaded(void);
+extern bool plinth_limiter_is_trusted(void);
+
 /* limiter_window.c */
 extern void plinth_limiter_take(const LimiterKey *key, const LimiterTerms *terms,
 								int64 now, LimiterTake *take);
+
+/* limiter_slot.c */
 extern bool plinth_limiter_restore(const LimiterWindow *window, int64 now);
 extern int plinth_limiter_partition_read(int partition, LimiterWindow *windows);
 extern int plinth_limiter_forget(const LimiterLabel *label, int64 now);
+
+/* limiter_bucket.c */
+extern void plinth_limiter_take_bucket(const LimiterKey *key,
+									   const LimiterRate *rate, int64 now,
+									   int32 cost, LimiterBucket *bucket);
 
 /* limiter_stat.c */
 extern Size plinth_limiter_stat_size(void);

@@ -9,49 +9,28 @@
  * and that much is left of it when the server is back: the time between is
  * not counted, because no clock is trusted over it.
  *
- * The control file says whether the shutdown was clean, so a crash, an
- * immediate shutdown, or a restart after a crash saves nothing (S7.7).  A
- * file that is damaged, of another cluster or of another version is reported
- * in the log, removed, and otherwise ignored: limits then begin anew.
+ * A crash, an immediate shutdown, or a restart after a crash saves nothing
+ * (S7.7).  A file that is damaged, of another cluster or of another version is
+ * reported in the log and otherwise ignored: limits then begin anew.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "limiter/limiter_internal.h"
 
 #include "access/xlog.h"
-#include "catalog/pg_control.h"
-#include "common/controldata_utils.h"
-#include "miscadmin.h"
-#include "port/pg_crc32c.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+#include "base/keep.h"
+
 #define SAVE_FILE "plinth_rate_limits"
-#define SAVE_FILE_NEW SAVE_FILE ".tmp"
 
 /* Changes when the layout of the file does. */
-#define SAVE_MAGIC UINT64CONST(0x706c696e74686c31)
+#define SAVE_MAGIC UINT64CONST(0x706c696e74686c32)
 
-/* Only the server's own account may know who was counted. */
-#define SAVE_MODE (S_IRUSR | S_IWUSR)
-
-typedef struct SaveHeader
-{
-	uint64 magic;
-	uint64 system_identifier;
-	uint64 count;
-	uint32 window_size; /* sizeof(SavedWindow) */
-	pg_crc32c crc;		/* of the header up to here, and the windows */
-} SaveHeader;
-
-/* A window, with times that mean something after a restart. */
+/* A window or bucket, with times that mean something after a restart. */
 typedef struct SavedWindow
 {
 	LimiterLabel label;
@@ -66,14 +45,9 @@ typedef struct SavedWindow
 static uint64 system_identifier;
 
 static void save_windows(int code, Datum arg);
-static bool was_clean_shutdown(void);
 static SavedWindow *collect_windows(uint64 *count);
 static void read_windows(void);
-static bool load_file(int fd, SavedWindow **windows, uint64 *count);
 static bool is_valid(const SavedWindow *window);
-static bool write_all(int fd, const void *bytes, Size size);
-static bool read_all(int fd, void *bytes, Size size);
-static pg_crc32c checksum(const SaveHeader *header, const SavedWindow *windows);
 
 /*
  * Take up what the last clean shutdown has left, and be called at the next.
@@ -88,60 +62,21 @@ plinth_limiter_save_startup(void)
 }
 
 /*
- * Write the open windows.  Reports what goes wrong and lets the server stop.
+ * Write the open windows.  All other processes have gone, so no lock is taken.
  */
 static void
 save_windows(int code, Datum arg)
 {
-	SaveHeader header = {.magic = SAVE_MAGIC,
-						 .system_identifier = system_identifier,
-						 .window_size = sizeof(SavedWindow)};
 	SavedWindow *windows;
-	int fd;
+	uint64 count;
 
-	if (!was_clean_shutdown())
+	if (!plinth_keep_is_clean_shutdown())
 		return;
 
-	windows = collect_windows(&header.count);
-	if (header.count == 0)
-		return;
-	header.crc = checksum(&header, windows);
-
-	unlink(SAVE_FILE_NEW);
-	fd = OpenTransientFilePerm(
-		SAVE_FILE_NEW, O_CREAT | O_EXCL | O_WRONLY | PG_BINARY, SAVE_MODE);
-	if (fd < 0)
-	{
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not create file \"%s\": %m", SAVE_FILE_NEW)));
-		return;
-	}
-	if (!write_all(fd, &header, sizeof(header)) ||
-		!write_all(fd, windows, sizeof(SavedWindow) * header.count))
-	{
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not write file \"%s\": %m", SAVE_FILE_NEW)));
-		CloseTransientFile(fd);
-		unlink(SAVE_FILE_NEW);
-		return;
-	}
-	CloseTransientFile(fd);
-	(void) durable_rename(SAVE_FILE_NEW, SAVE_FILE, LOG);
-}
-
-/*
- * Has the server come to rest, as the control file has it?  Our exit callback
- * is called for every end of the postmaster, and its exit code does not tell
- * an immediate shutdown from others.
- */
-static bool
-was_clean_shutdown(void)
-{
-	bool crc_ok;
-	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
-
-	return crc_ok && (control->state == DB_SHUTDOWNED ||
-					  control->state == DB_SHUTDOWNED_IN_RECOVERY);
+	windows = collect_windows(&count);
+	if (count > 0)
+		plinth_keep_write(SAVE_FILE, SAVE_MAGIC, system_identifier, windows,
+						  sizeof(SavedWindow), count);
 }
 
 static SavedWindow *
@@ -196,150 +131,48 @@ collect_windows(uint64 *count)
 static void
 read_windows(void)
 {
-	SavedWindow *windows = NULL;
-	uint64 count = 0;
 	int64 now = limiter_now();
-	int fd;
+	SavedWindow *windows;
+	uint64 count;
 
-	fd = OpenTransientFile(SAVE_FILE, O_RDONLY | PG_BINARY);
-	if (fd < 0)
+	windows = plinth_keep_read(SAVE_FILE, SAVE_MAGIC, system_identifier,
+							   sizeof(SavedWindow), &count,
+							   "All rate limits begin anew.");
+	for (uint64 i = 0; i < count; i++)
 	{
-		if (errno != ENOENT)
-			ereport(LOG, (errcode_for_file_access(),
-						  errmsg("could not open file \"%s\": %m", SAVE_FILE)));
-		return;
-	}
+		LimiterWindow window = {.label = windows[i].label,
+								.terms = {.limit = windows[i].limit,
+										  .window_us = windows[i].window_us},
+								.passed = windows[i].passed,
+								.over = windows[i].over != 0,
+								.ends_at = now + windows[i].left_us,
+								.used_at = now - windows[i].idle_us};
 
-	if (load_file(fd, &windows, &count))
-	{
-		for (uint64 i = 0; i < count; i++)
-		{
-			LimiterWindow window = {.label = windows[i].label,
-									.terms = {.limit = windows[i].limit,
-											  .window_us = windows[i].window_us},
-									.passed = windows[i].passed,
-									.over = windows[i].over != 0,
-									.ends_at = now + windows[i].left_us,
-									.used_at = now - windows[i].idle_us};
-
+		if (is_valid(&windows[i]))
 			(void) plinth_limiter_restore(&window, now);
-		}
 	}
-	else
-		ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED),
-					  errmsg("ignoring file \"%s\": it was not saved whole by this "
-							 "cluster and version",
-							 SAVE_FILE),
-					  errdetail("All rate limits begin anew.")));
-
-	CloseTransientFile(fd);
 	if (windows != NULL)
 		pfree(windows);
-	if (unlink(SAVE_FILE) != 0)
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not remove file \"%s\": %m", SAVE_FILE)));
 }
 
 /*
- * Read and check the whole file before any of it is used.
+ * Can it be put into the table?  The sum of the file is right, so this is for
+ * files that somebody has made.
  */
-static bool
-load_file(int fd, SavedWindow **windows, uint64 *count)
-{
-	SaveHeader header;
-	struct stat status;
-	Size size;
-
-	if (fstat(fd, &status) != 0 || !read_all(fd, &header, sizeof(header)) ||
-		header.magic != SAVE_MAGIC ||
-		header.system_identifier != system_identifier ||
-		header.window_size != sizeof(SavedWindow) || header.count == 0 ||
-		header.count > (MaxAllocHugeSize / sizeof(SavedWindow)))
-		return false;
-	size = header.count * sizeof(SavedWindow);
-	if ((uint64) status.st_size != sizeof(header) + size)
-		return false;
-
-	*windows = MemoryContextAllocHuge(CurrentMemoryContext, size);
-	if (!read_all(fd, *windows, size) ||
-		!EQ_CRC32C(header.crc, checksum(&header, *windows)))
-		return false;
-	for (uint64 i = 0; i < header.count; i++)
-		if (!is_valid(&(*windows)[i]))
-			return false;
-
-	*count = header.count;
-	return true;
-}
-
 static bool
 is_valid(const SavedWindow *window)
 {
-	return (window->label.kind == LIMITER_TIER ||
+	bool bucket = window->label.kind == LIMITER_BUCKET;
+
+	return (bucket || window->label.kind == LIMITER_TIER ||
 			window->label.kind == LIMITER_CALLER ||
 			window->label.kind == LIMITER_ENDPOINT) &&
 		   window->label.name_length <= LIMITER_TEXT_MAX &&
 		   window->label.identifier_length <= LIMITER_TEXT_MAX &&
 		   window->limit > 0 && window->passed >= 0 && window->window_us > 0 &&
-		   window->left_us > 0 && window->left_us <= window->window_us &&
+		   window->left_us > 0 &&
+		   (bucket || window->left_us <= window->window_us) &&
+		   window->left_us <= PG_INT64_MAX / 1024 &&
 		   window->window_us <= PG_INT64_MAX / 8 && window->idle_us >= 0 &&
 		   window->idle_us <= PG_INT64_MAX / 8;
-}
-
-static bool
-write_all(int fd, const void *bytes, Size size)
-{
-	const char *from = bytes;
-
-	while (size > 0)
-	{
-		ssize_t written = write(fd, from, size);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-		{
-			/* a short write without a reason is a full disk */
-			if (written == 0)
-				errno = ENOSPC;
-			return false;
-		}
-		from += written;
-		size -= written;
-	}
-
-	return true;
-}
-
-static bool
-read_all(int fd, void *bytes, Size size)
-{
-	char *to = bytes;
-
-	while (size > 0)
-	{
-		ssize_t got = read(fd, to, size);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		to += got;
-		size -= got;
-	}
-
-	return true;
-}
-
-static pg_crc32c
-checksum(const SaveHeader *header, const SavedWindow *windows)
-{
-	pg_crc32c crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, header, offsetof(SaveHeader, crc));
-	COMP_CRC32C(crc, windows, sizeof(SavedWindow) * header->count);
-	FIN_CRC32C(crc);
-
-	return crc;
 }

@@ -4,7 +4,7 @@
  *		The memory of the limiter: its size, its layout, its beginning.
  *
  * Everything is requested at the server's start; nothing is allocated later.
- * The rules of the table's locks are in limiter_window.c.
+ * The rules of the table's locks are in limiter_slot.c.
  *
  *-------------------------------------------------------------------------
  */

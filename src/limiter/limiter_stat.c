@@ -28,7 +28,8 @@
 /* Places; the first is for names that found none.  A power of two. */
 #define STAT_PLACES 512
 
-/* Endpoints leave these places to tiers, which only an administrator names. */
+/* Endpoints leave these places to tiers, which only an administrator names,
+ * and to buckets, which have one in each database. */
 #define STAT_TIER_PLACES 128
 
 /* Processes are spread over so many counters.  A power of two. */
@@ -188,7 +189,9 @@ enter_name(const LimiterLabel *label, uint32 start)
 	for (int i = 0; i < STAT_PLACES; i++)
 		if (pg_atomic_read_u32(&places[i].used) != 0)
 			room--;
-	if (room > (label->kind == LIMITER_TIER ? 0 : STAT_TIER_PLACES))
+	if (room > (label->kind == LIMITER_TIER || label->kind == LIMITER_BUCKET
+					? 0
+					: STAT_TIER_PLACES))
 	{
 		for (int i = 0; i < STAT_PLACES; i++)
 		{

@@ -45,8 +45,9 @@ static void count_keys(int64 *keys_here, int64 *keys);
  *		-> setof (identifier, user_id, endpoint, request_count, window_start,
  *				  window_end)
  *
- * The open windows of this database.  The identifier is in clear for services
- * only; for others it is a hash that is the same until the server restarts.
+ * The open windows of this database, and the buckets that are not full.  The
+ * identifier is in clear for services only; for others it is a hash that is
+ * the same until the server restarts.
  *
  * Errors: 42501 the caller may not look; 55000 not preloaded.
  */
@@ -87,6 +88,7 @@ plinth_sql_limiter_keys(PG_FUNCTION_ARGS)
 			values[2] = PointerGetDatum(cstring_to_text_with_len(
 				LIMITER_LABEL_NAME(label), label->name_length));
 			values[3] = Int64GetDatum((int64) window->passed + window->over);
+			nulls[4] = label->kind == LIMITER_BUCKET;
 			values[4] = TimestampTzGetDatum(ends - window->terms.window_us);
 			values[5] = TimestampTzGetDatum(ends);
 			tuplestore_putvalues(result->setResult, result->setDesc, values,
@@ -141,9 +143,11 @@ plinth_sql_limiter_counts(PG_FUNCTION_ARGS)
 		if (others ? row->allowed + row->refused == 0
 				   : row->database != MyDatabaseId)
 			continue;
-		values[0] = CStringGetTextDatum(others						? "others"
-										: row->kind == LIMITER_TIER ? "tier"
-																	: "endpoint");
+		values[0] =
+			CStringGetTextDatum(others						  ? "others"
+								: row->kind == LIMITER_TIER	  ? "tier"
+								: row->kind == LIMITER_BUCKET ? "key"
+															  : "endpoint");
 		nulls[1] = others;
 		values[1] = CStringGetTextDatum(row->name);
 		values[2] = Int64GetDatum(keys_here[row->stat]);

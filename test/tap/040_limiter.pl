@@ -37,6 +37,15 @@ sub allowed
 		"SELECT allowed FROM plinth.check_rate_limit('$identifier', '$tier')");
 }
 
+# Take one of a bucket that gets one back in ten hours: "t", or "f".
+sub taken
+{
+	my ($node, $key, $burst, $cost) = @_;
+	$cost //= 1;
+	return $node->safe_psql('postgres',
+		"SELECT allowed FROM plinth.rate_limit('$key', $burst, 1, '10 hours', $cost)");
+}
+
 sub total
 {
 	my ($node, $column) = @_;
@@ -91,6 +100,38 @@ $node->command_ok(
 	'8 clients make 400,000 calls');
 is($node->safe_psql('postgres', 'SELECT count(*), sum(passed) FROM counted'), '8|300000', 'exactly the limit passed');
 
+# The same of the smooth limit: 8 clients at once take exactly the burst, on a
+# bucket that is there and on one that each might make.  Where half of them
+# name another rate all the time, what is lacking beyond the smaller burst is
+# forgotten each time, and nothing else.
+$node->safe_psql('postgres', 'CREATE TABLE poured (key text, passed bigint)');
+append_to_file($node->basedir . '/bucket.sql', <<'SQL');
+INSERT INTO poured SELECT 'loop', count(*) FROM generate_series(1, 20000)
+	WHERE (plinth.rate_limit('loop', 100000, 1, '5 minutes')).allowed;
+SQL
+append_to_file($node->basedir . '/bucket_first.sql', <<'SQL');
+INSERT INTO poured SELECT 'first ' || n, count(*) FROM generate_series(1, 2000) AS n
+	WHERE (plinth.rate_limit('first ' || n, 3, 1, '10 hours')).allowed GROUP BY n;
+SQL
+append_to_file($node->basedir . '/bucket_terms.sql', <<'SQL');
+INSERT INTO poured SELECT 'terms', count(*) FROM generate_series(1, 5000) AS n
+	WHERE (plinth.rate_limit('terms', 10000 + :client_id % 2, 1, '30 minutes')).allowed;
+SQL
+for my $name ('bucket', 'bucket_first', 'bucket_terms')
+{
+	$node->command_ok(
+		[ 'pgbench', '-n', '-c', '8', '-j', '2', '-t', '1', '-f', $node->basedir . "/$name.sql",
+			'-h', $node->host, '-p', $node->port, 'postgres' ],
+		"8 clients take from buckets ($name)");
+}
+is($node->safe_psql('postgres', "SELECT sum(passed) FROM poured WHERE key = 'loop'"), '100000', 'exactly the burst passed');
+is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT sum(passed) AS passed FROM poured WHERE key LIKE 'first %' GROUP BY key) AS k
+		WHERE passed = 3"), '2000', 'of each new key too');
+is($node->safe_psql('postgres', "SELECT sum(passed) BETWEEN 10000 AND 30001 FROM poured WHERE key = 'terms'"), 't',
+	'under changing terms at least the smaller burst, and half of the rest at most');
+is($node->safe_psql('postgres', "SELECT remaining <= 1 FROM plinth.rate_limit('terms', 10001, 1, '30 minutes', 0)"), 't',
+	'and the bucket is empty after it');
+
 # A window that ends is followed by a new one, which has its own count.
 is(allowed($node, 'brief', 'short') . allowed($node, 'brief', 'short') . allowed($node, 'brief', 'short'),
 	'ttt', 'three of a short window pass');
@@ -116,6 +157,7 @@ $session->quit;
 #
 allowed($node, 'kept', 'three') for 1 .. 2;
 allowed($node, 'spent', 'two') for 1 .. 3;
+taken($node, 'bucket', 3) for 1 .. 2;
 my $before = $node->safe_psql('postgres',
 	"SELECT identifier, endpoint, request_count FROM plinth.rate_limits WHERE endpoint <> 'short' ORDER BY 1, 2");
 my $ends = $node->safe_psql('postgres',
@@ -134,6 +176,7 @@ cmp_ok($node->safe_psql('postgres',
 	'>=', $ends, 'and what was left of the window');
 is(allowed($node, 'kept', 'three') . allowed($node, 'kept', 'three'), 'tf', 'the third passes, the fourth does not');
 is(allowed($node, 'spent', 'two'), 'f', 'a spent key stays spent');
+is(taken($node, 'bucket', 3) . taken($node, 'bucket', 3), 'tf', 'a bucket has what was left in it');
 ok(!-e $path, 'the file is gone once it is read');
 
 $node->stop('immediate');
@@ -188,6 +231,8 @@ $standby->append_conf('postgresql.conf', 'hot_standby = on');
 $standby->start;
 allowed($node, 'both', 'two') for 1 .. 3;
 is(join('', map { allowed($standby, 'both', 'two') } 1 .. 3), 'ttf', 'a standby enforces limits of its own');
+taken($node, 'both', 1);
+is(taken($standby, 'both', 1) . taken($standby, 'both', 1), 'tf', 'and has buckets of its own');
 is($standby->safe_psql('postgres', "SELECT plinth.check_rate_limit('$user'::uuid, 'standby', 1, 60) FROM generate_series(1, 2)"),
 	"t\nf", 'in both forms');
 my $reader = $standby->background_psql('postgres');
@@ -238,6 +283,22 @@ is(total($tiny, 'refused_no_space'), '1', 'and counted');
 is(allowed($tiny, 'last', 'one long'), 'f', 'keys that are there go on');
 is($tiny->safe_psql('postgres', "SELECT plinth.rate_limit_reset('last', 'one long')"), 't', 'one is forgotten');
 is(allowed($tiny, 'closed', 'one long'), 't', 'and its place is taken');
+# buckets likewise: one with some left goes, a spent one stays, none is looked at in vain
+$tiny->safe_psql('postgres', "SELECT plinth.rate_limit_reset(identifier, endpoint) FROM plinth.rate_limits");
+taken($tiny, 'spent bucket', 2, 2);
+taken($tiny, "bucket $_", 3) for 1 .. 15;
+is(total($tiny, 'keys'), '16', 'full of buckets');
+is(taken($tiny, 'not there', 3, 0) . taken($tiny, 'not there', 3, -1), 'tt', 'to look and to put back needs no place');
+is(total($tiny, 'keys'), '16', 'and takes none');
+taken($tiny, "flood $_", 3) for 1 .. 50;
+is(taken($tiny, 'spent bucket', 2), 'f', 'a flood frees no spent bucket');
+$tiny->safe_psql('postgres', "SELECT plinth.rate_limit('flood ' || n, 3, 1, '10 hours', 3) FROM generate_series(36, 50) AS n;
+	SELECT plinth.rate_limit_reset(identifier) FROM plinth.rate_limits WHERE request_count < 2");
+taken($tiny, "spent $_", 1) for 1 .. 16;
+is($tiny->safe_psql('postgres', "SELECT allowed, remaining, retry_after > '1 hour' FROM plinth.rate_limit('closed', 3, 1, '10 hours')"),
+	'f|0|t', 'where all are spent a new one is refused');
+$tiny->safe_psql('postgres', "SELECT plinth.rate_limit_reset(identifier) FROM plinth.rate_limits");
+is(total($tiny, 'keys'), '0', 'all are forgotten');
 # ended windows go before any other
 $tiny->safe_psql('postgres', "SELECT plinth.rate_limit_reset(identifier, endpoint) FROM plinth.rate_limits");
 allowed($tiny, "short $_", 'short') for 1 .. 15;
@@ -255,7 +316,7 @@ $tiny->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $tiny->start;
 for my $call ("plinth.check_rate_limit('a', 'three')", "plinth.check_rate_limit('$user'::uuid, 'a')",
 	'plinth.rate_limit_caller()', "plinth.require_rate_limit('three')",
-	"plinth.rate_limit_reset('a', 'three')")
+	"plinth.rate_limit_reset('a', 'three')", "plinth.rate_limit('a', 1, 1, '1 s')", "plinth.rate_limit_reset('a')")
 {
 	my ($rc, $out, $err) = $tiny->psql('postgres', "\\set VERBOSITY verbose\nSELECT $call");
 	like($err, qr/ERROR:  55000:.*HINT:.*plinth\.preflight\(\)/s, "$call says what is missing");
