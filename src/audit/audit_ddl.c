@@ -27,6 +27,7 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "tcop/deparse_utility.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -95,7 +96,7 @@ plinth_sql_audit_ddl(PG_FUNCTION_ARGS)
 	if (IsA(event->parsetree, CreateStmt) &&
 		((CreateStmt *) event->parsetree)->inhRelations == NIL)
 		PG_RETURN_NULL();
-	if (plinth_own_ddl() || is_our_script() ||
+	if (IsBinaryUpgrade || plinth_own_ddl() || is_our_script() ||
 		!OidIsValid(get_namespace_oid(AUDIT_SCHEMA, true)))
 		PG_RETURN_NULL();
 

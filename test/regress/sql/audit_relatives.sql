@@ -137,6 +137,16 @@ SELECT current_user;
 RESET ROLE;
 SELECT * FROM pg_temp.records();
 
+-- TRUNCATE reaches children, and by CASCADE those who refer to a table
+CREATE TABLE regress_kin.owner (id int PRIMARY KEY);
+CREATE TABLE regress_kin.owned (id int REFERENCES regress_kin.owner);
+SELECT audit.attach('regress_kin.owner');
+SELECT audit.attach('regress_kin.owned');
+TRUNCATE regress_kin.owner CASCADE;
+SELECT table_name, action FROM pg_temp.records() ORDER BY table_name COLLATE "C";
+TRUNCATE regress_kin.animal;
+SELECT table_name, action FROM pg_temp.records() ORDER BY table_name COLLATE "C";
+
 -- nothing of this is a mark, but for what the commands themselves are
 SELECT kind, table_name, command FROM audit.marks
 WHERE table_schema = 'regress_kin' AND command !~ '(OWNER TO|GRANT)' ORDER BY id;
