@@ -65,9 +65,11 @@ plinth_limiter_take_bucket(const LimiterKey *key, const LimiterRate *rate,
 		if (slot != NULL)
 		{
 			slot->stat = stat;
+			/* The next turn: who came for the slot's last key must not match. */
 			pg_atomic_write_u64(
 				&slot->bucket,
-				limiter_bucket_word(pg_atomic_read_u64(&slot->state), 0));
+				limiter_bucket_word(
+					pg_atomic_read_u64(&slot->state) + LIMITER_TURN, 0));
 		}
 	}
 	if (slot != NULL)
