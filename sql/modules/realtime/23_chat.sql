@@ -225,3 +225,27 @@ CREATE FUNCTION @schema@.mark_room_read(room_id uuid) RETURNS void
 	$$;
 COMMENT ON FUNCTION @schema@.mark_room_read(uuid) IS
 'notes that the caller has read everything in a room until now; errors: 28000 not signed in; P0002 the caller is in no such room';
+
+-- ---------------------------------------------------------------------
+-- Topics: room:<id> and chat-room-<id> are for the members of the room; who
+-- is muted reads and does not write.
+-- ---------------------------------------------------------------------
+CREATE FUNCTION @schema@.may_use_room_topic(rest text, action text) RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	BEGIN
+		-- One spelling of an id is one topic.
+		IF rest !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN
+			RETURN false;
+		END IF;
+		RETURN CASE action WHEN 'read' THEN @schema@.is_room_member(rest::uuid)
+			ELSE @schema@.may_write_in_room(rest::uuid) END;
+	END
+	$$;
+COMMENT ON FUNCTION @schema@.may_use_room_topic(text, text) IS
+'rule of the prefixes room: and chat-room-: members of the room with that id, spelled as PostgreSQL spells it, read, and write unless they are muted; raises no error';
+
+INSERT INTO @schema@.channel_rules (prefix, check_function) VALUES
+	('room:', '@schema@.may_use_room_topic'),
+	('chat-room-', '@schema@.may_use_room_topic');

@@ -158,6 +158,18 @@ SELECT public.regress_as('a', $$SELECT realtime.add_member(public.regress_id('gr
 SELECT public.regress_as('a', $$UPDATE realtime.rooms SET archived_at = NULL WHERE id = public.regress_id('group') RETURNING name$$);
 
 -- ---------------------------------------------------------------------
+-- Topics of rooms are for their members
+-- ---------------------------------------------------------------------
+UPDATE realtime.room_members SET muted_until = 'infinity' WHERE user_id = public.regress_id('c') AND room_id = public.regress_id('group');
+SELECT regexp_replace(topic, '[0-9a-fA-F]{8}-.*', CASE WHEN topic ~ '[A-F]' THEN '<ID>' ELSE '<id>' END) AS topic, string_agg(concat_ws(' ', who, CASE public.regress_as(who, format('SELECT realtime.may_use(%L, ''read'')', topic)) WHEN 'true' THEN 'reads' END,
+	CASE public.regress_as(who, format('SELECT realtime.may_use(%L, ''write'')', topic)) WHEN 'true' THEN 'writes' END), ', ' ORDER BY who) AS who
+FROM unnest(ARRAY['anon', 'b', 'c', 'd', 'service']) AS who,
+	LATERAL (VALUES (1, 'room:' || public.regress_id('group')), (2, 'chat-room-' || public.regress_id('group')),
+		(3, 'room:' || upper(public.regress_id('group')::text)), (4, 'room:'), (5, 'room:x')) AS v (n, topic)
+GROUP BY n, v.topic ORDER BY n;
+UPDATE realtime.room_members SET muted_until = NULL WHERE user_id = public.regress_id('c') AND room_id = public.regress_id('group');
+
+-- ---------------------------------------------------------------------
 -- The newest, read upwards; further back from one of them
 -- ---------------------------------------------------------------------
 INSERT INTO realtime.messages (id, room_id, user_id, content, created_at)
