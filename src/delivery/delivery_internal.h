@@ -97,7 +97,7 @@ extern void plinth_delivery_stat_request(void);
 extern void plinth_delivery_stat_startup(void);
 extern void plinth_delivery_count(int64 dropped, int64 gaps);
 
-/* One more delivery, that long after the commit. */
-extern void plinth_delivery_note(TimestampTz commit_time, int64 readers);
+/* One more delivery, that long after the commit; presence has none. */
+extern void plinth_delivery_note(const DeliveryMessage *message, int64 readers);
 
 #endif /* PLINTH_DELIVERY_INTERNAL_H */

@@ -91,7 +91,7 @@ plinth_delivery_hand_over(DeliveryMessage *message, const StringInfo body,
 			Async_Notify(readers[i].channel, payload->data);
 		}
 	if (fits)
-		plinth_delivery_note(message->commit_time, nreaders);
+		plinth_delivery_note(message, nreaders);
 	pfree(seqs);
 }
 

@@ -99,9 +99,9 @@ plinth_delivery_count(int64 dropped, int64 gaps)
  * Count a message's deliveries and the time that they took.
  */
 void
-plinth_delivery_note(TimestampTz commit_time, int64 readers)
+plinth_delivery_note(const DeliveryMessage *message, int64 readers)
 {
-	int bucket = latency_bucket(GetCurrentTimestamp() - commit_time);
+	int bucket = latency_bucket(GetCurrentTimestamp() - message->commit_time);
 	DeliveryDatabase *database;
 
 	LWLockAcquire(delivery_stat->lock, LW_EXCLUSIVE);
@@ -109,7 +109,8 @@ plinth_delivery_note(TimestampTz commit_time, int64 readers)
 	if (database != NULL)
 	{
 		database->deliveries += readers;
-		database->latencies[bucket] += readers;
+		if (message->action != WIRE_PRESENCE)
+			database->latencies[bucket] += readers;
 	}
 	LWLockRelease(delivery_stat->lock);
 }

@@ -94,7 +94,8 @@ plinth_presence_note(PresenceEntry *entry)
 {
 	PresenceDatabase *database = plinth_presence_find_database(entry->database);
 
-	if (!entry->here && (database == NULL || !entry->known))
+	if (!entry->here &&
+		(database == NULL || (!entry->known && entry->place != PRESENCE_LATER)))
 	{
 		plinth_presence_free(entry);
 		return false;
@@ -105,7 +106,7 @@ plinth_presence_note(PresenceEntry *entry)
 	/* what was put off for its rate goes at once when it is the last */
 	if (entry->place == PRESENCE_LATER)
 	{
-		if (entry->here)
+		if (entry->here || !entry->known)
 			return false;
 		plinth_presence_unlink(&database->later, entry, PRESENCE_LINK(news));
 	}
@@ -292,7 +293,7 @@ apply_body(PresenceWork *work, PresenceEntry *entry, bool *changed)
 
 /*
  * Let go of everybody whose time is over, of whatever database; one without a
- * worker has nobody else that would.
+ * worker has nobody else that would.  Those that rest have to make way.
  */
 static void
 sweep_locked(PresenceNow now)
@@ -301,9 +302,12 @@ sweep_locked(PresenceNow now)
 	{
 		PresenceEntry *entry = &plinth_presence_table[i];
 
-		if (OidIsValid(entry->database) && entry->here &&
-			plinth_presence_is_over(entry, now))
+		if (!OidIsValid(entry->database))
+			continue;
+		if (entry->here && plinth_presence_is_over(entry, now))
 			(void) plinth_presence_leave(entry, entry->last_seen);
+		else if (!entry->here && !entry->known)
+			plinth_presence_free(entry);
 	}
 }
 

@@ -11,8 +11,9 @@
  *
  * An entry is in two chains, by its topic and by its user.  What its readers
  * have yet to be told puts it into a list of its database's worker; an entry
- * that has left stays, unseen, until that has been told.  So the news needs
- * no memory of its own, and several changes of one connection are one.
+ * that has left stays, unseen, until that has been told, and rests a second,
+ * so that nobody can come and go faster than that.  So the news needs no
+ * memory of its own, and several changes of one connection are one.
  *
  * An entry is held by a session as long as the session has the identity that
  * it had when it spoke last: the counter of its process says so.  The counter
@@ -77,7 +78,7 @@ typedef enum PresencePlace
 {
 	PRESENCE_TOLD,	/* nothing to tell */
 	PRESENCE_FRESH, /* in the worker's list of what is to be told now */
-	PRESENCE_LATER	/* and of what was told less than a second ago */
+	PRESENCE_LATER	/* and of those of which was told a moment ago */
 } PresencePlace;
 
 typedef struct PresenceEntry
@@ -92,7 +93,7 @@ typedef struct PresenceEntry
 	TimestampTz expires_at; /* of the claims; DT_NOEND */
 	int session;			/* the process that spoke last */
 	uint64 identity;		/* and its counter then */
-	bool here;				/* false: has left, to be told */
+	bool here;				/* false: has left: to be told, or resting */
 	bool known;				/* readers have been told that it is here */
 	PresencePlace place;
 	int64 spoken_ms;	   /* when it was heard of last; not set back */
@@ -171,7 +172,7 @@ extern bool plinth_presence_is_over(const PresenceEntry *entry, PresenceNow now)
 
 /*
  * A change is to be told.  Returns whether the worker is to be woken.  An
- * entry that has left and that nobody knows of is freed.
+ * entry that has left and that nobody knows of is freed, unless it rests.
  */
 extern bool plinth_presence_note(PresenceEntry *entry);
 

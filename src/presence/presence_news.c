@@ -130,10 +130,10 @@ plinth_presence_next_news(PresenceEvent *event, PresenceState *state)
 		*event = !entry->here	? PRESENCE_LEAVE
 				 : entry->known ? PRESENCE_UPDATE
 								: PRESENCE_JOIN;
-		entry->known = true;
+		entry->known = entry->here;
 		entry->told_ms = now;
 		if (!entry->here)
-			plinth_presence_free(entry);
+			put_off(entry);
 	}
 	LWLockRelease(plinth_presence->lock);
 
@@ -160,8 +160,7 @@ next_due(int64 now)
 
 		plinth_presence_unlink(&mine->fresh, entry, PRESENCE_LINK(news));
 		entry->place = PRESENCE_TOLD;
-		if (!entry->here || !entry->known ||
-			now - entry->told_ms >= PRESENCE_TELL_MS)
+		if (!entry->here || now - entry->told_ms >= PRESENCE_TELL_MS)
 			return entry;
 		put_off(entry);
 	}
@@ -180,7 +179,8 @@ put_off(PresenceEntry *entry)
 }
 
 /*
- * Of those that were put off, take up whose second is over.
+ * Of those that were put off, take up whose second is over, and let go of
+ * those that have rested.
  */
 static void
 take_up_due(int64 now)
@@ -194,13 +194,18 @@ take_up_due(int64 now)
 		PresenceEntry *entry = &plinth_presence_table[later.first];
 
 		plinth_presence_unlink(&later, entry, PRESENCE_LINK(news));
-		if (now - entry->told_ms >= PRESENCE_TELL_MS)
+		if (now - entry->told_ms < PRESENCE_TELL_MS)
+			put_off(entry);
+		else if (!entry->here)
+		{
+			entry->place = PRESENCE_TOLD;
+			plinth_presence_free(entry);
+		}
+		else
 		{
 			plinth_presence_push(&mine->fresh, entry, PRESENCE_LINK(news));
 			entry->place = PRESENCE_FRESH;
 		}
-		else
-			put_off(entry);
 	}
 }
 

@@ -341,6 +341,7 @@ plinth_presence_new(const char *topic, const pg_uuid_t *user_id,
 	entry->connection_id = *connection_id;
 	entry->body = PRESENCE_NONE;
 	entry->here = true;
+	entry->told_ms = -PRESENCE_TELL_MS;
 	strlcpy(entry->topic, topic, sizeof(entry->topic));
 	entry->topic_bucket = plinth_presence_topic_bucket(topic);
 	entry->user_bucket = user_bucket(user_id);

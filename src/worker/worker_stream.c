@@ -143,7 +143,7 @@ stream_loop(void)
 		{
 			plinth_worker_set_state(WORKER_IDLE);
 			plinth_worker_announce_wait();
-			if (!plinth_decoder_has_more(reader))
+			if (!plinth_decoder_has_more(reader) && !plinth_delivery_has_news())
 				(void) plinth_worker_wait(STREAM_IDLE_MS,
 										  plinth_wait_event("PlinthStreamMain"));
 		}
