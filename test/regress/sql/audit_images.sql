@@ -193,4 +193,44 @@ SELECT audit.attach('moods');
 INSERT INTO moods VALUES (1, 'happy');
 SELECT l.new_data, to_jsonb(x) = l.new_data AS same FROM log AS l, moods AS x WHERE l.table_name = 'moods';
 
+-- many columns of many types: every member is found by its name, and the
+-- image is to the byte what the server makes of the row
+DO $$
+DECLARE
+	columns	text := '';
+	kinds	text[] := '{int,text,"numeric(12,3)",jsonb,bool,uuid,timestamptz,text[],float8,bytea,date}';
+BEGIN
+	FOR i IN 1..100 LOOP
+		columns := columns || format(', %I %s', left('c' || i || repeat('x', i * 7 % 23), 63), kinds[1 + i % 11]);
+	END LOOP;
+	EXECUTE 'CREATE TABLE mixed (id int PRIMARY KEY' || columns || ')';
+END
+$$;
+SELECT audit.attach('mixed');
+CREATE FUNCTION wide_value(type text, n int) RETURNS text LANGUAGE sql RETURN
+	CASE WHEN n % 7 = 0 THEN 'NULL' ELSE format('%L::%s', CASE type
+		WHEN 'integer' THEN n::text WHEN 'text' THEN repeat('text ', n % 40)
+		WHEN 'numeric' THEN (n * 1.125)::text WHEN 'boolean' THEN (n % 2 = 0)::text
+		WHEN 'jsonb' THEN CASE n % 5 WHEN 0 THEN 'null' WHEN 1 THEN '"s"' WHEN 2 THEN '[]' WHEN 3 THEN '17.5'
+			ELSE jsonb_build_object('a', n, 'list', ARRAY[n, n + 1], 'deep', '{"x": {"y": [1.5, true, null, "z"]}}'::jsonb)::text END
+		WHEN 'uuid' THEN md5(n::text) WHEN 'timestamp with time zone' THEN '2026-11-21 06:07:08.9+00'
+		WHEN 'ARRAY' THEN CASE n % 3 WHEN 0 THEN '{}' ELSE '{a,"b c",NULL}' END WHEN 'double precision' THEN (n / 3.0)::text
+		WHEN 'bytea' THEN '\x' || repeat('0a', n % 9) WHEN 'date' THEN '2026-02-28' END,
+		CASE type WHEN 'ARRAY' THEN 'text[]' ELSE type END) END;
+DO $$
+BEGIN
+	FOR i IN 1..20 LOOP
+		EXECUTE (SELECT format('INSERT INTO mixed VALUES (%s%s)', i, string_agg(', ' || wide_value(data_type::text, i * 13 + ordinal_position), '' ORDER BY ordinal_position))
+			FROM information_schema.columns WHERE table_schema = current_schema AND table_name = 'mixed' AND ordinal_position > 1);
+	END LOOP;
+END
+$$;
+SELECT count(*) AS images, bool_and(l.new_data = to_jsonb(w)) AS equal,
+	bool_and(l.new_data::text = to_jsonb(w)::text) AS as_text,
+	bool_and(md5(jsonb_send(l.new_data)) = md5(jsonb_send(to_jsonb(w)))) AS sent,
+	bool_and(pg_column_size(l.new_data || '{}') = pg_column_size(to_jsonb(w))) AS as_long,
+	bool_and((SELECT bool_and(l.new_data -> key IS NOT DISTINCT FROM value) FROM jsonb_each(to_jsonb(w)))) AS found
+FROM mixed AS w JOIN audit.audit_logs AS l
+	ON l.table_schema = current_schema AND l.table_name = 'mixed' AND l.record_pk = jsonb_build_object('id', w.id);
+
 DROP SCHEMA regress_audit_images CASCADE;
