@@ -1,7 +1,7 @@
 -- Tables of bench/audit/run.
 --
 -- bench.coa has the columns and checks of coa.coa_metadata, the primary key
--- and two more b-tree indexes: without triggers, 100,000 rows are 70 to 86 MB
+-- and two more b-tree indexes: without triggers, 100,000 rows are 70 to 90 MB
 -- of WAL.  bench.coa_whole has all indexes and foreign keys: 220 MB.
 
 CREATE SCHEMA bench;
