@@ -16,7 +16,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'plinth_sql_router_subscribe';
 
 COMMENT ON FUNCTION plinth.realtime_subscribe(text, text, text, text, text, pg_lsn) IS
-'follow the changes of a published table as the current role and user, or without a table what is sent to a topic and who is there; event INSERT, UPDATE, DELETE or *, of a topic broadcast, presence or *; filter column=eq.value; live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it or the topic, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a policy, filter or kind of table that is not supported';
+'follow the changes of a published table as the current role and user, or without a table what is sent to a topic and who is there; event INSERT, UPDATE, DELETE or *, of a topic broadcast, presence or *; filter column=operator.value, several joined by commas (eq neq lt lte gt gte in like ilike is match imatch isdistinct, not. before any); live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it or the topic, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a kind of table that cannot be followed or a policy that reads a system column, and what a SELECT from the table raises';
 
 CREATE FUNCTION plinth.realtime_unsubscribe(subscription_id bigint, session_key text)
 RETURNS void
@@ -83,4 +83,4 @@ SELECT s.id, s.user_id, s.topic, s.schema_name, s.table_name, s.event,
 FROM plinth.realtime_all_subscriptions() AS s;
 
 COMMENT ON VIEW plinth.stat_subscriptions IS
-'all subscriptions of the database: whose, of what, how their policies were compiled (route), bytes of their messages in the ring (queue_bytes), and why one has ended (last_error); cost_us is NULL for routes that are look-ups';
+'all subscriptions of the database: whose, of what, how their policies were compiled (route), bytes of their messages in the ring (queue_bytes), and why one has ended (last_error); cost_us is what it took to run the policies for one row, on average, in microseconds, NULL where they were never run';

@@ -179,6 +179,15 @@
 	LogLogicalMessage(prefix, bytes, length, true)
 #endif
 
+/* 16 asks for the result relations that a recheck must leave alone. */
+#if PG_VERSION_NUM >= 160000
+#define plinth_epq_init(epq, estate, plan) \
+	EvalPlanQualInit((epq), (estate), (plan), NIL, 0, NIL)
+#else
+#define plinth_epq_init(epq, estate, plan) \
+	EvalPlanQualInit((epq), (estate), (plan), NIL, 0)
+#endif
+
 /* 18 lets a module state its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define PLINTH_MODULE_MAGIC \

@@ -50,6 +50,7 @@ plinth_decoder_keep_images(const DecoderRelation *known, TupleDesc desc,
 		{
 			old_context = MemoryContextSwitchTo(context);
 			kept[i] = heap_copytuple(tuple);
+			kept[i]->t_tableOid = known->relid; /* not set while decoding */
 			MemoryContextSwitchTo(old_context);
 			continue;
 		}
@@ -69,7 +70,7 @@ plinth_decoder_keep_images(const DecoderRelation *known, TupleDesc desc,
 
 		old_context = MemoryContextSwitchTo(context);
 		kept[i] = heap_form_tuple(desc, values[i], nulls[i]);
-		kept[i]->t_tableOid = tuple->t_tableOid;
+		kept[i]->t_tableOid = known->relid;
 		unknown[i] = bms_copy(unknown[i]);
 		MemoryContextSwitchTo(old_context);
 	}

@@ -199,14 +199,12 @@ put_subscription(ReturnSetInfo *result, const RouterSubscription *sub)
 	bool nulls[18] = {0};
 	char *table = get_rel_name(sub->relid);
 	char *role = GetUserNameFromId(sub->role, true);
-	char *column = NULL;
+	char *filter = plinth_router_text_read(&sub->filter);
 	int64 delivered;
 	int64 dropped;
 	int64 queue_bytes;
 
 	plinth_delivery_slot_counts(sub, &delivered, &dropped, &queue_bytes);
-	if (sub->filter_column != 0 && table != NULL)
-		column = get_attname(sub->relid, sub->filter_column, true);
 
 	values[0] = Int64GetDatum((int64) sub->id);
 	values[1] = UUIDPGetDatum(&sub->user_id);
@@ -220,10 +218,9 @@ put_subscription(ReturnSetInfo *result, const RouterSubscription *sub)
 		values[4] = CStringGetTextDatum(table);
 	}
 	values[5] = CStringGetTextDatum(event_name(sub->events));
-	nulls[6] = column == NULL;
-	if (column != NULL)
-		values[6] =
-			CStringGetTextDatum(psprintf("%s=eq.%s", column, sub->filter_value));
+	nulls[6] = filter == NULL;
+	if (filter != NULL)
+		values[6] = CStringGetTextDatum(filter);
 	values[7] = CStringGetTextDatum(plinth_router_route_name(sub->route));
 	values[8] = TimestampTzGetDatum(sub->created_at);
 	values[9] = TimestampTzGetDatum(sub->last_seen);
@@ -234,7 +231,9 @@ put_subscription(ReturnSetInfo *result, const RouterSubscription *sub)
 	if (role != NULL)
 		values[13] = CStringGetTextDatum(role);
 	values[14] = BoolGetDatum(!sub->ended);
-	nulls[15] = true; /* a route that is a look-up has no policy to time */
+	nulls[15] = sub->judged == 0; /* nothing was asked of its policies */
+	if (sub->judged > 0)
+		values[15] = Float8GetDatum((double) sub->judged_us / sub->judged);
 	values[16] = Int64GetDatum(queue_bytes);
 	nulls[17] = !sub->ended;
 	if (sub->ended)

@@ -27,8 +27,13 @@
 
 #define ROUTER_CHANNEL_SIZE 40	/* name of a LISTEN channel and its zero */
 #define ROUTER_KEY_HASH_SIZE 32 /* SHA-256 of a session key */
-#define ROUTER_VALUE_SIZE 256	/* a filter's value and its zero */
 #define ROUTER_REASON_SIZE 128	/* why a subscription ended, and a zero */
+
+/* The name of a text that is kept once for all who have it; zero: none. */
+typedef struct RouterText
+{
+	uint8 digest[16];
+} RouterText;
 
 /* Events a subscriber asks for. */
 #define ROUTER_EVENT_INSERT 0x01
@@ -44,9 +49,11 @@
 /* How the SELECT policies of a table and a role were compiled. */
 typedef enum RouterRouteKind
 {
-	ROUTER_ROUTE_NONE, /* nobody sees a row */
-	ROUTER_ROUTE_ALL,  /* everybody of that role sees every row */
-	ROUTER_ROUTE_HASH  /* a row is seen by the user that a column names */
+	ROUTER_ROUTE_NONE,		 /* nobody sees a row */
+	ROUTER_ROUTE_ALL,		 /* everybody of that role sees every row */
+	ROUTER_ROUTE_HASH,		 /* columns name the users that see a row */
+	ROUTER_ROUTE_EXPRESSION, /* a row's values decide, the same for all */
+	ROUTER_ROUTE_QUERY		 /* each identity's own SELECT decides */
 } RouterRouteKind;
 
 /* A subscription; guarded by the router's lock where it is shared. */
@@ -58,15 +65,18 @@ typedef struct RouterSubscription
 	Oid role; /* whose policies and column rights count */
 	bool has_user;
 	pg_uuid_t user_id;
-	Oid relid;				  /* InvalidOid: its topic is followed */
-	uint8 events;			  /* ROUTER_EVENT_* */
-	AttrNumber filter_column; /* 0: none */
-	Oid filter_type;
+	Oid relid;	  /* InvalidOid: its topic is followed */
+	uint8 events; /* ROUTER_EVENT_* */
 	RouterRouteKind route;
-	uint32 gaps; /* times that the stream broke off under it */
-	bool ended;	 /* no more changes; reason says why */
-	bool orphan; /* the session that made it is gone */
-	int pid;	 /* that session, while it is there */
+	RouterText claims; /* that were verified; judged with these */
+	RouterText filter; /* in the form that the worker reads */
+	uint32 gaps;	   /* times that the stream broke off under it */
+	uint32 renewals;   /* times that its claims were replaced */
+	int64 judged;	   /* rows that its policies were run for */
+	int64 judged_us;   /* time that took */
+	bool ended;		   /* no more changes; reason says why */
+	bool orphan;	   /* the session that made it is gone */
+	int pid;		   /* that session, while it is there */
 	XLogRecPtr start_lsn;
 	TransactionId start_xmin; /* oldest transaction running at the start */
 	TimestampTz created_at;
@@ -75,7 +85,6 @@ typedef struct RouterSubscription
 	uint8 key_hash[ROUTER_KEY_HASH_SIZE];
 	char channel[ROUTER_CHANNEL_SIZE];
 	char topic[PLINTH_TOPIC_SIZE];
-	char filter_value[ROUTER_VALUE_SIZE]; /* as the type's output gives it */
 	char reason[ROUTER_REASON_SIZE];
 } RouterSubscription;
 
@@ -91,6 +100,7 @@ typedef struct RouterReader
 /* One message: a change as some readers see it. */
 typedef struct RouterMatch
 {
+	const WireTransaction *txn;
 	const WireChange *change;
 	WireView view;
 	int nreaders;
@@ -121,14 +131,26 @@ extern void plinth_router_detach_worker(void);
  */
 extern int plinth_router_wants(Oid relid);
 
+/* How far a turn has been matched; the first two are the caller's. */
+typedef struct RouterTurn
+{
+	const WireTransaction *const *transactions;
+	int count;
+	int txn; /* the next transaction, and the next change of it */
+	int change;
+} RouterTurn;
+
 /*
- * Find the readers of a transaction's changes, in the order of the changes.
- * Runs in an ordinary transaction with an active snapshot; first waits until
- * the change's own transaction is visible to everybody, so that who is told
- * of a row can also read it.  The result is in the current memory context.
+ * Find the readers of the next changes of a turn, in their order, and move
+ * the turn on behind them; it is over when txn has come to count.  How many
+ * that are is decided by what has to be asked of policies, because the rows
+ * of one identity are judged together.
+ *
+ * Runs in an ordinary transaction; first waits until the transactions are
+ * visible to everybody, so that who is told of a row can also read it.  The
+ * result is in the current memory context.
  */
-extern RouterMatch *plinth_router_match(const WireTransaction *txn,
-										int *nmatches);
+extern RouterMatch *plinth_router_match(RouterTurn *turn, int *nmatches);
 
 /*
  * Does somebody follow this topic?  Asks no catalog and sees what
@@ -178,6 +200,12 @@ extern void plinth_router_open(uint64 id, const char *session_key,
 /* All subscriptions of this database, in the current memory context. */
 extern RouterSubscription *plinth_router_list(int *count);
 extern int plinth_router_count(Oid dboid);
+
+/*
+ * A copy of a text in the current memory context; NULL when there is none, or
+ * not any more.
+ */
+extern char *plinth_router_text_read(const RouterText *text);
 extern const char *plinth_router_route_name(RouterRouteKind kind);
 
 /* Is the library preloaded?  If not: 55000 with the hint of preflight. */

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "router/router.h"
+#include "router/router_ask.h"
 #include "router/router_index.h"
 #include "router/router_internal.h"
 #include "router/router_shmem.h"
@@ -43,6 +44,7 @@ plinth_router_attach_worker(Oid dboid)
 	}
 	plinth_router_detach_worker();
 	plinth_router_reset_index();
+	plinth_router_ask_session();
 
 	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < plinth_router->ndatabases && !entered; i++)
@@ -112,6 +114,75 @@ plinth_router_mark_gap(void)
 			plinth_router_log_slot(i);
 		}
 	}
+	LWLockRelease(plinth_router->lock);
+}
+
+/*
+ * A gap for one subscription.  Returns how many it has had.
+ */
+uint32
+plinth_router_mark_gap_of(const RouterSubscription *sub)
+{
+	RouterSubscription *shared;
+	uint32 gaps = sub->gaps;
+
+	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
+	shared = plinth_router_find_slot(sub->id);
+	if (shared != NULL && !shared->ended)
+	{
+		gaps = ++shared->gaps;
+		plinth_router_log_slot(sub->slot);
+	}
+	LWLockRelease(plinth_router->lock);
+
+	return gaps;
+}
+
+/*
+ * Add to what a subscription's policies have cost.
+ */
+void
+plinth_router_add_cost(const RouterSubscription *sub, int64 rows, int64 us)
+{
+	RouterSubscription *shared;
+
+	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
+	shared = plinth_router_find_slot(sub->id);
+	if (shared != NULL)
+	{
+		shared->judged += rows;
+		shared->judged_us += us;
+	}
+	LWLockRelease(plinth_router->lock);
+}
+
+/*
+ * Let nobody follow a table under its policies for a while.  When too many
+ * are parked, the one goes that would be let go first.
+ */
+void
+plinth_router_park(Oid relid)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	RouterParked *entry;
+
+	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
+	entry = &plinth_router->parked[0];
+	for (int i = 0; i < ROUTER_PARKED_SIZE; i++)
+	{
+		RouterParked *candidate = &plinth_router->parked[i];
+
+		if (candidate->database == MyDatabaseId && candidate->relid == relid)
+		{
+			entry = candidate;
+			break;
+		}
+		if (candidate->until < entry->until)
+			entry = candidate;
+	}
+	entry->database = MyDatabaseId;
+	entry->relid = relid;
+	entry->until = TimestampTzPlusMilliseconds(now, ROUTER_PARKED_MS);
 	LWLockRelease(plinth_router->lock);
 }
 

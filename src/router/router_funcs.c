@@ -8,23 +8,21 @@
 #include "postgres.h"
 
 #include "router/router.h"
+#include "router/router_filter.h"
 #include "router/router_internal.h"
 
-#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -41,15 +39,16 @@ static void require_stream(void);
 static char *text_argument(FunctionCallInfo fcinfo, int number, const char *name);
 static uint8 read_event(const char *event);
 static uint8 read_topic_event(const char *event);
-static void follow_table(FunctionCallInfo fcinfo, RouterSubscription *sub);
+static char *follow_table(FunctionCallInfo fcinfo, RouterSubscription *sub);
 static void follow_topic(FunctionCallInfo fcinfo, RouterSubscription *sub);
 static Oid find_table(const char *schema, const char *table);
-static void read_filter(const char *text, Oid relid, RouterRoute *route,
-						RouterSubscription *sub);
-static void check_equality_type(Oid type, Oid collation, const char *column);
-static char *canonical_value(const char *value, Oid type, int32 typmod);
-static void set_identity(RouterSubscription *sub);
-static void enter(RouterSubscription *sub);
+static char *read_filter(const char *text, Oid relid, const RouterRoute *route);
+static void try_policies(Oid relid);
+static const char *set_identity(RouterSubscription *sub);
+static void check_claims_size(const ClaimsIdentity *claims);
+static void enter(RouterSubscription *sub, const char *claims,
+				  const char *filter);
+pg_noreturn static void raise_texts_full(void);
 static void raise_problem(const RouterProblem *problem);
 
 /*
@@ -63,16 +62,19 @@ static void raise_problem(const RouterProblem *problem);
  *
  *	topic		1 to 255 bytes; beside a table for the subscriber's own use
  *	event		INSERT, UPDATE, DELETE or *; of a topic: broadcast, presence or *
- *	filter		column=eq.value; NULL: every row
+ *	filter		column=operator.value, several joined by commas; NULL or
+ *				empty: every row
  *	since		what was committed from there on is wanted too
  *
  * The subscription is live when the function returns, and stays so when the
  * transaction is rolled back.  after_seq is 0.
  *
  * Errors: 22023 an argument is wrong, the table is unknown or unpublished;
- * 42501 no right to read the table or the topic; 53400 too many subscriptions; 55000 the
- * stream does not run here, or the table has no replica identity; 0A000 a
- * policy, filter or kind of table that the stream does not support.
+ * 42501 no right to read the table or the topic; 53400 too many subscriptions;
+ * 55000 the stream does not run here, the table has no replica identity, or
+ * its policies could not be stopped lately; 0A000 a kind of table that cannot
+ * be followed, or a policy that reads a system column; what a SELECT would
+ * raise before it has read a row.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_router_subscribe);
 Datum
@@ -82,6 +84,8 @@ plinth_sql_router_subscribe(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 	char *topic = text_argument(fcinfo, 0, "topic");
 	char *key;
+	char *filter = NULL;
+	const char *claims;
 	Datum values[4];
 	bool nulls[4] = {0};
 
@@ -92,8 +96,8 @@ plinth_sql_router_subscribe(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1) && PG_ARGISNULL(2))
 		follow_topic(fcinfo, sub);
 	else
-		follow_table(fcinfo, sub);
-	set_identity(sub);
+		filter = follow_table(fcinfo, sub);
+	claims = set_identity(sub);
 	key = plinth_router_new_key(sub);
 
 	/*
@@ -107,7 +111,7 @@ plinth_sql_router_subscribe(PG_FUNCTION_ARGS)
 	/* The ring keeps messages by reader, so that a new one has none in it. */
 	if (!PG_ARGISNULL(5) && PG_GETARG_LSN(5) < sub->start_lsn)
 		sub->gaps = 1;
-	enter(sub);
+	enter(sub, claims, filter);
 
 	values[0] = Int64GetDatum((int64) sub->id);
 	values[1] = CStringGetTextDatum(key);
@@ -141,7 +145,8 @@ plinth_sql_router_unsubscribe(PG_FUNCTION_ARGS)
  * Let a subscription live until a new token of its user ends.
  *
  * Errors: 28000 the token is not good; 42501 it is another user's, or the
- * key another's; P0002 no such subscription; 55000 it has ended.
+ * key another's; P0002 no such subscription; 53400 no room for its claims;
+ * 55000 it has ended.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_router_renew);
 Datum
@@ -160,17 +165,28 @@ plinth_sql_router_renew(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for this subscription"),
 						errdetail("The token is another user's.")));
-	if (!plinth_router_extend(sub.id, claims->expires_at))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the subscription has ended"),
-						errhint("Call realtime.subscribe() and read afresh.")));
+	check_claims_size(claims);
+	switch (plinth_router_extend(sub.id, claims->expires_at, claims->json))
+	{
+		case ROUTER_ENTERED:
+			break;
+		case ROUTER_TEXTS_FULL:
+			raise_texts_full();
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the subscription has ended"),
+					 errhint("Call realtime.subscribe() and read afresh.")));
+	}
 	PG_RETURN_VOID();
 }
 
 /*
- * Read the arguments of a subscription to a table's changes.
+ * Read the arguments of a subscription to a table's changes.  Returns the
+ * filter in the worker's form, or NULL.
  */
-static void
+static char *
 follow_table(FunctionCallInfo fcinfo, RouterSubscription *sub)
 {
 	char *schema;
@@ -185,12 +201,14 @@ follow_table(FunctionCallInfo fcinfo, RouterSubscription *sub)
 	require_stream();
 	sub->relid = find_table(schema, table);
 	sub->role = GetUserId();
-	if (!plinth_router_compile(sub->relid, sub->role, true, &route, &problem))
+	if (!plinth_router_compile(sub->relid, sub->role, &route, &problem))
 		raise_problem(&problem);
 	sub->route = route.kind;
-	if (!PG_ARGISNULL(4))
-		read_filter(text_to_cstring(PG_GETARG_TEXT_PP(4)), sub->relid, &route,
-					sub);
+	if (route.kind == ROUTER_ROUTE_QUERY)
+		try_policies(sub->relid);
+	if (PG_ARGISNULL(4) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(4)) == 0)
+		return NULL;
+	return read_filter(text_to_cstring(PG_GETARG_TEXT_PP(4)), sub->relid, &route);
 }
 
 /*
@@ -301,124 +319,40 @@ find_table(const char *schema, const char *table)
 }
 
 /*
- * Read a filter into a subscription.
- */
-static void
-read_filter(const char *text, Oid relid, RouterRoute *route,
-			RouterSubscription *sub)
-{
-	const char *rest = text;
-	WireFilter filter;
-	const char *fault = plinth_wire_parse_filter(&rest, &filter);
-	char *column;
-	char *value;
-	Oid type;
-	Oid collation;
-	int32 typmod;
-	AttrNumber number;
-
-	if (fault != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid filter \"%s\"", text), errdetail("%s", fault),
-				 errhint("For example: room_id=eq.42")));
-
-	column = pnstrdup(filter.column, filter.column_length);
-	number = get_attnum(relid, column);
-	if (number <= 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the table has no column \"%s\"", column)));
-	if (!bms_is_member(number, route->readable))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for column \"%s\"", column),
-						errdetail("A filter on a column would tell what is "
-								  "in it.")));
-	if (*rest != '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("several conditions in a filter are not supported"),
-				 errhint("Put a value that has a comma in it into double "
-						 "quotes.")));
-	if (filter.op != WIRE_OP_EQ || filter.negated)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("filters other than equality are not "
-							   "supported"),
-						errhint("Use %s=eq.value.", column)));
-
-	get_atttypetypmodcoll(relid, number, &type, &typmod, &collation);
-	check_equality_type(type, collation, column);
-	value = canonical_value(plinth_wire_filter_value(&filter), type, typmod);
-	if (strlen(value) >= ROUTER_VALUE_SIZE)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the filter's value is too long"),
-						errdetail("It may have at most %d bytes.",
-								  ROUTER_VALUE_SIZE - 1)));
-
-	sub->filter_column = number;
-	sub->filter_type = type;
-	strlcpy(sub->filter_value, value, sizeof(sub->filter_value));
-}
-
-/*
- * Refuse types where two equal values may be written differently, or one
- * value differently under another setting.
- */
-static void
-check_equality_type(Oid type, Oid collation, const char *column)
-{
-	Oid base = getBaseType(type);
-
-	switch (base)
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case UUIDOID:
-		case NAMEOID:
-			return;
-		case TEXTOID:
-		case VARCHAROID:
-			if (!OidIsValid(collation) ||
-				get_collation_isdeterministic(collation))
-				return;
-			break;
-		default:
-			if (type_is_enum(base))
-				return;
-			break;
-	}
-	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("cannot filter by column \"%s\"", column),
-					errdetail("Equality of type %s is not supported in filters.",
-							  format_type_be(type)),
-					errhint("The types are boolean, integers, uuid, text and "
-							"enumerations.")));
-}
-
-/*
- * A value as the type's output function gives it.  Its input function says
- * 22P02 or the like to what is no value of the type.
+ * A filter in the worker's form; raises what is wrong with it.
  */
 static char *
-canonical_value(const char *value, Oid type, int32 typmod)
+read_filter(const char *text, Oid relid, const RouterRoute *route)
 {
-	Oid input;
-	Oid output;
-	Oid param;
-	bool is_varlena;
+	Relation rel = table_open(relid, NoLock);
+	char *filter = plinth_router_canonical_filter(rel, text, route->readable);
 
-	getTypeInputInfo(type, &input, &param);
-	getTypeOutputInfo(type, &output, &is_varlena);
-	return OidOutputFunctionCall(
-		output, OidInputFunctionCall(input, pstrdup(value), param, typmod));
+	table_close(rel, NoLock);
+	return filter;
 }
 
 /*
- * Whose subscription it is, and until when.
+ * Raise what the caller's own SELECT would raise before it has read a row: the
+ * worker could not judge for this caller either.
  */
 static void
+try_policies(Oid relid)
+{
+	char *table = quote_qualified_identifier(
+		get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (SPI_execute(psprintf("SELECT FROM %s LIMIT 0", table), true, 0) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "could not select from %s", table);
+	SPI_finish();
+}
+
+/*
+ * Whose subscription it is, and until when.  Returns the claims, or NULL.
+ */
+static const char *
 set_identity(RouterSubscription *sub)
 {
 	const ClaimsIdentity *claims = plinth_claims_current();
@@ -426,29 +360,48 @@ set_identity(RouterSubscription *sub)
 	sub->expires_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  ROUTER_DEFAULT_LIFE_MS);
 	if (claims == NULL)
-		return;
+		return NULL;
+	check_claims_size(claims);
 	sub->has_user = claims->has_user;
 	sub->user_id = claims->user_id;
 	if (!TIMESTAMP_IS_NOEND(claims->expires_at))
 		sub->expires_at = claims->expires_at;
+	return claims->json;
+}
+
+/*
+ * Refuse claims that are too large to be kept.
+ */
+static void
+check_claims_size(const ClaimsIdentity *claims)
+{
+	if (strlen(claims->json) > ROUTER_MAX_CLAIMS)
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("the claims are too large to follow changes"),
+						errdetail("They may have at most %d bytes.",
+								  ROUTER_MAX_CLAIMS)));
 }
 
 /*
  * Enter a subscription, waiting for the stream worker if need be.
  */
 static void
-enter(RouterSubscription *sub)
+enter(RouterSubscription *sub, const char *claims, const char *filter)
 {
-	RouterEntry entry = plinth_router_enter(sub);
+	RouterEntry entry = plinth_router_enter(sub, claims, filter);
 
 	if (entry == ROUTER_NO_WORKER &&
 		plinth_router_await_worker(ROUTER_AWAIT_WORKER_MS))
-		entry = plinth_router_enter(sub);
+		entry = plinth_router_enter(sub, claims, filter);
 
 	switch (entry)
 	{
 		case ROUTER_ENTERED:
+		case ROUTER_ENDED:
 			return;
+		case ROUTER_TEXTS_FULL:
+			raise_texts_full();
+			break;
 		case ROUTER_NO_WORKER:
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -472,6 +425,20 @@ enter(RouterSubscription *sub)
 				 errhint("Increase \"plinth.realtime_max_subscriptions\" and "
 						 "restart the server.")));
 	}
+}
+
+/*
+ * Raise that the memory for claims and filters is used up.
+ */
+static void
+raise_texts_full(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many subscriptions"),
+			 errdetail("The memory for their claims and filters is used up."),
+			 errhint("Increase \"plinth.realtime_max_subscriptions\" and "
+					 "restart the server.")));
 }
 
 /*

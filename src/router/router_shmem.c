@@ -25,6 +25,7 @@
 #define ROUTER_TRANCHE "plinth router"
 
 int plinth_router_max_subscriptions = 20000;
+int plinth_router_policy_timeout = 50; /* ms */
 
 RouterShared *plinth_router = NULL;
 RouterSlot *plinth_router_slots = NULL;
@@ -43,9 +44,16 @@ plinth_router_define_settings(void)
 	DefineCustomIntVariable(
 		"plinth.realtime_max_subscriptions",
 		"Sets the number of subscriptions that can be live at once.",
-		"Each takes about one kilobyte of shared memory.",
+		"Each takes about two kilobytes of shared memory.",
 		&plinth_router_max_subscriptions, 20000, 16, ROUTER_MAX_SLOTS,
 		PLINTH_PGC_START, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"plinth.realtime_policy_timeout",
+		"Sets how long the policies of a table may run for one subscriber of its changes.",
+		"A subscription whose policies run longer ends.",
+		&plinth_router_policy_timeout, 50, 1, 60000, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
 }
 
 /*
@@ -61,6 +69,7 @@ plinth_router_shmem_request(void)
 	size = add_size(size, mul_size(databases_size(), sizeof(RouterDatabase)));
 	size = add_size(size, hash_estimate_size(plinth_router_max_subscriptions,
 											 sizeof(RouterOwnerEntry)));
+	size = add_size(size, plinth_router_text_size());
 	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche(ROUTER_TRANCHE, 1);
 }
@@ -82,6 +91,7 @@ plinth_router_shmem_startup(void)
 		ConditionVariableInit(&plinth_router->attached);
 		plinth_router->first_free = 0;
 		plinth_router->ndatabases = databases_size();
+		memset(plinth_router->parked, 0, sizeof(plinth_router->parked));
 	}
 
 	plinth_router_slots = ShmemInitStruct(
@@ -109,6 +119,7 @@ plinth_router_shmem_startup(void)
 		ShmemInitHash("plinth router owners", plinth_router_max_subscriptions,
 					  plinth_router_max_subscriptions, &info,
 					  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	plinth_router_text_startup();
 }
 
 /*
@@ -219,6 +230,8 @@ plinth_router_free_locked(RouterSubscription *sub)
 
 	if (!sub->ended)
 		plinth_router_end_locked(sub, "");
+	plinth_router_text_drop(&sub->claims);
+	plinth_router_text_drop(&sub->filter);
 	sub->id = 0;
 	slot->next_free = plinth_router->first_free;
 	plinth_router->first_free = sub->slot;

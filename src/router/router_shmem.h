@@ -35,6 +35,20 @@
 /* How long a subscription lives on without its session, and an ended one. */
 #define ROUTER_ORPHAN_MS (5 * 60 * 1000)
 
+/*
+ * Tables whose policies could not be stopped, of all databases, and how long
+ * nobody can follow one under them.
+ */
+#define ROUTER_PARKED_SIZE 64
+#define ROUTER_PARKED_MS (10 * 60 * 1000)
+
+typedef struct RouterParked
+{
+	Oid database; /* InvalidOid in a free entry */
+	Oid relid;
+	TimestampTz until;
+} RouterParked;
+
 typedef struct RouterSlot
 {
 	RouterSubscription sub;
@@ -69,6 +83,7 @@ typedef struct RouterShared
 	ConditionVariable attached;	 /* a worker has attached */
 	int first_free;
 	int ndatabases;
+	RouterParked parked[ROUTER_PARKED_SIZE];
 	int log[ROUTER_LOG_SIZE]; /* slots that changed */
 } RouterShared;
 
@@ -85,6 +100,14 @@ extern bool plinth_router_in_database(int slot, Oid dboid);
 extern RouterDatabase *plinth_router_find_database(Oid dboid);
 extern void plinth_router_end_locked(RouterSubscription *sub, const char *reason);
 extern void plinth_router_free_locked(RouterSubscription *sub);
+
+/* router_text.c */
+extern Size plinth_router_text_size(void);
+extern void plinth_router_text_startup(void);
+
+/* For whom holds the lock. */
+extern bool plinth_router_text_keep(const RouterText *text, const char *string);
+extern void plinth_router_text_drop(const RouterText *text);
 
 /* Has a live subscription come to its end? */
 extern bool plinth_router_is_over(const RouterSubscription *sub,

@@ -63,10 +63,12 @@ plinth_router_new_key(RouterSubscription *sub)
 
 /*
  * Enter a subscription.  From the moment that the lock is released each
- * commit decoded by the attached worker is matched with it.
+ * commit decoded by the attached worker is matched with it.  The claims and
+ * the filter may be NULL.
  */
 RouterEntry
-plinth_router_enter(RouterSubscription *sub)
+plinth_router_enter(RouterSubscription *sub, const char *claims,
+					const char *filter)
 {
 	RouterOwner owner;
 	RouterOwnerEntry *entry;
@@ -94,6 +96,8 @@ plinth_router_enter(RouterSubscription *sub)
 	sub->ended = false;
 	sub->reason[0] = '\0';
 	sub->created_at = sub->last_seen = GetCurrentTimestamp();
+	plinth_router_text_name(claims, &sub->claims);
+	plinth_router_text_name(filter, &sub->filter);
 	plinth_router_set_owner(&owner, sub);
 
 	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
@@ -115,9 +119,22 @@ plinth_router_enter(RouterSubscription *sub)
 		LWLockRelease(plinth_router->lock);
 		return ROUTER_USER_LIMIT;
 	}
+	if (!plinth_router_text_keep(&sub->claims, claims))
+	{
+		LWLockRelease(plinth_router->lock);
+		return ROUTER_TEXTS_FULL;
+	}
+	if (!plinth_router_text_keep(&sub->filter, filter))
+	{
+		plinth_router_text_drop(&sub->claims);
+		LWLockRelease(plinth_router->lock);
+		return ROUTER_TEXTS_FULL;
+	}
 	entry = hash_search(plinth_router_owners, &owner, HASH_ENTER_NULL, &found);
 	if (entry == NULL)
 	{
+		plinth_router_text_drop(&sub->claims);
+		plinth_router_text_drop(&sub->filter);
 		LWLockRelease(plinth_router->lock);
 		return ROUTER_FULL;
 	}
@@ -228,25 +245,58 @@ plinth_router_remove(uint64 id, const char *session_key)
 }
 
 /*
- * Move the end of a live subscription.  The caller has opened it.
+ * Give a live subscription new claims and another end.  The caller has opened
+ * it.
  */
-bool
-plinth_router_extend(uint64 id, TimestampTz expires_at)
+RouterEntry
+plinth_router_extend(uint64 id, TimestampTz expires_at, const char *claims)
 {
+	RouterEntry entry = ROUTER_ENDED;
 	RouterSubscription *sub;
-	bool live;
+	RouterText name;
+
+	plinth_router_text_name(claims, &name);
 
 	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
 	sub = plinth_router_find_slot(id);
-	live = sub != NULL && !sub->ended;
-	if (live)
+	if (sub != NULL && !sub->ended)
 	{
-		sub->expires_at = expires_at;
-		plinth_router_log_slot(sub->slot);
+		entry = ROUTER_TEXTS_FULL;
+		if (plinth_router_text_keep(&name, claims))
+		{
+			plinth_router_text_drop(&sub->claims);
+			sub->claims = name;
+			sub->renewals++;
+			sub->expires_at = expires_at;
+			plinth_router_log_slot(sub->slot);
+			entry = ROUTER_ENTERED;
+		}
 	}
 	LWLockRelease(plinth_router->lock);
 
-	return live;
+	return entry;
+}
+
+/*
+ * Is nobody let follow a table, because its policies could not be stopped?
+ */
+bool
+plinth_router_is_parked(Oid relid)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool parked = false;
+
+	LWLockAcquire(plinth_router->lock, LW_SHARED);
+	for (int i = 0; i < ROUTER_PARKED_SIZE && !parked; i++)
+	{
+		const RouterParked *entry = &plinth_router->parked[i];
+
+		parked = entry->database == MyDatabaseId && entry->relid == relid &&
+				 entry->until > now;
+	}
+	LWLockRelease(plinth_router->lock);
+
+	return parked;
 }
 
 /*

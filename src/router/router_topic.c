@@ -87,16 +87,27 @@ RouterReader *
 plinth_router_topic_readers(const char *topic, uint8 event,
 							const WireTransaction *txn, int *nreaders)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	RouterReader *readers = NULL;
-	RouterTopic *found;
-	dlist_iter iter;
-
 	*nreaders = 0;
 	if (!plinth_router_wants_topic(topic))
 		return NULL;
+	return plinth_router_readers_of_topic(topic, event, txn, nreaders);
+}
 
-	found = hash_search(topics, topic, HASH_FIND, NULL);
+/*
+ * Of those who are in the index.
+ */
+RouterReader *
+plinth_router_readers_of_topic(const char *topic, uint8 event,
+							   const WireTransaction *txn, int *nreaders)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	RouterReader *readers = NULL;
+	RouterTopic *found = hash_search(topics, topic, HASH_FIND, NULL);
+	dlist_iter iter;
+
+	*nreaders = 0;
+	if (found == NULL)
+		return NULL;
 	dlist_foreach (iter, &found->members)
 	{
 		RouterLocal *local = dlist_container(RouterLocal, node, iter.cur);

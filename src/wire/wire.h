@@ -225,6 +225,15 @@ extern const char *plinth_wire_parse_filter(const char **text,
 extern char *plinth_wire_filter_value(const WireFilter *filter);
 
 /*
+ * The values of a list, (a,"b"), without quotes and escapes, palloc'd; in the
+ * order of the list.  Sets count.
+ */
+extern char **plinth_wire_filter_list(const WireFilter *filter, int *count);
+
+/* Name of an operator as filters spell it. */
+extern const char *plinth_wire_operator_name(WireOperator op);
+
+/*
  * Is a value equal to a filter's, which has been through its type's input
  * and output functions?  NULL, and what the WAL does not carry, is equal to
  * nothing.

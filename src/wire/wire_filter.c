@@ -117,6 +117,52 @@ plinth_wire_filter_value(const WireFilter *filter)
 	return value;
 }
 
+char **
+plinth_wire_filter_list(const WireFilter *filter, int *count)
+{
+	const char *p = filter->value + 1;
+	const char *end = filter->value + filter->value_length - 1;
+	char **values;
+	int n = 0;
+
+	/* no more values than bytes */
+	values = palloc(sizeof(char *) * (filter->value_length + 1));
+	while (p <= end && filter->value_length > 2)
+	{
+		char *value = palloc(end - p + 1);
+		char *to = value;
+
+		if (*p == '"')
+		{
+			const char *close = skip_quoted(p) - 1;
+
+			for (p++; p < close; p++)
+			{
+				if (*p == '\\')
+					p++;
+				*to++ = *p;
+			}
+			p++;
+		}
+		while (p < end && *p != ',')
+			*to++ = *p++;
+		p++;
+		*to = '\0';
+		values[n++] = value;
+	}
+	*count = n;
+	return values;
+}
+
+const char *
+plinth_wire_operator_name(WireOperator op)
+{
+	for (size_t i = 0; i < lengthof(operators); i++)
+		if (operators[i].op == op)
+			return operators[i].name;
+	return NULL; /* keep the compiler quiet */
+}
+
 bool
 plinth_wire_value_equals(const WireValue *value, const char *text, size_t length)
 {

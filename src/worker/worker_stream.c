@@ -26,7 +26,6 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -66,7 +65,8 @@ typedef struct StreamBatch
 static void stream_loop(void);
 static bool read_batch(DecoderReader *reader, StreamBatch *batch);
 static void deliver_batch(void *arg);
-static bool deliver_transaction(const WireTransaction *txn);
+static bool deliver_round(RouterTurn *turn);
+static void deliver_matches(RouterMatch *matches, int nmatches);
 static void look_around(void *arg);
 static void tell_topics(void *arg);
 static int wants(Oid relid, void *arg);
@@ -170,77 +170,107 @@ read_batch(DecoderReader *reader, StreamBatch *batch)
 }
 
 /*
- * Deliver a batch in the current transaction.
+ * Deliver a batch in the current transaction.  What fails is tried again
+ * alone, so that one transaction's failure is no other's.
  */
 static void
 deliver_batch(void *arg)
 {
 	StreamBatch *batch = arg;
+	RouterTurn turn = {.transactions = batch->transactions,
+					   .count = batch->count};
+	int tries = 0;
 
-	for (int i = 0; i < batch->count; i++)
+	while (turn.txn < batch->count)
 	{
-		bool delivered = false;
-
 		plinth_worker_stream_stat_step();
-		for (int try = 0; try < STREAM_TRIES && !delivered; try++)
-			delivered = deliver_transaction(batch->transactions[i]);
-		if (!delivered)
+		if (deliver_round(&turn))
+		{
+			tries = 0;
+			turn.count = batch->count;
+		}
+		else if (++tries < STREAM_TRIES)
+			turn.count = turn.txn + 1;
+		else
 		{
 			plinth_worker_stream_stat_failed(1);
 			plinth_router_gap();
+			turn.txn++;
+			turn.change = tries = 0;
+			turn.count = batch->count;
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
 }
 
 /*
- * Find the readers of a transaction and hand it over, in a subtransaction:
- * an error undoes this and nothing else.  Returns whether it went well.
+ * Find the readers of the next changes and hand them over, in a
+ * subtransaction: an error undoes this and nothing else.  Returns whether it
+ * went well; if not, the turn stands where it stood.
  */
 static bool
-deliver_transaction(const WireTransaction *txn)
+deliver_round(RouterTurn *turn)
 {
 	MemoryContext context = CurrentMemoryContext;
-	MemoryContext turn;
+	MemoryContext memory;
 	ResourceOwner owner = CurrentResourceOwner;
+	RouterTurn next = *turn;
 	volatile bool delivered = true;
 
-	turn = AllocSetContextCreate(context, "plinth delivery",
-								 ALLOCSET_DEFAULT_SIZES);
+	memory = AllocSetContextCreate(context, "plinth delivery",
+								   ALLOCSET_DEFAULT_SIZES);
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(turn);
+	MemoryContextSwitchTo(memory);
 	PG_TRY();
 	{
 		RouterMatch *matches;
 		int nmatches;
 
-		/* policies look at other tables as they are now */
-		PushActiveSnapshot(GetTransactionSnapshot());
-		matches = plinth_router_match(txn, &nmatches);
-		if (nmatches > 0)
-			plinth_delivery_deliver(txn, matches, nmatches);
-		PopActiveSnapshot();
+		matches = plinth_router_match(&next, &nmatches);
+		deliver_matches(matches, nmatches);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
 		ErrorData *error;
 
-		MemoryContextSwitchTo(turn);
+		MemoryContextSwitchTo(memory);
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		ereport(LOG, (errcode(error->sqlerrcode),
-					  errmsg("could not deliver the changes of transaction %u: %s",
-							 txn->xid, error->message)));
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not deliver the changes of transaction %u: %s",
+						turn->transactions[turn->txn]->xid, error->message)));
 		delivered = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	MemoryContextDelete(turn);
+	MemoryContextDelete(memory);
 
+	if (delivered)
+		*turn = next;
 	return delivered;
+}
+
+/*
+ * Hand matches over, those of a transaction together.
+ */
+static void
+deliver_matches(RouterMatch *matches, int nmatches)
+{
+	int start = 0;
+
+	while (start < nmatches)
+	{
+		int end = start + 1;
+
+		while (end < nmatches && matches[end].txn == matches[start].txn)
+			end++;
+		plinth_delivery_deliver(matches[start].txn, matches + start, end - start);
+		start = end;
+	}
 }
 
 /*

@@ -128,11 +128,8 @@ FROM (VALUES
 	('system column', $$'t', 'regress_stream', 'open', '*', 'xmin=eq.1'$$),
 	('value of another type', $$'t', 'regress_stream', 'open', '*', 'room=eq.one'$$),
 	('column without right', $$'t', 'regress_stream', 'own', '*', 'secret=eq.1'$$),
-	('unsupported type', $$'t', 'regress_stream', 'own', '*', 'amount=eq.1'$$),
-	('unsupported operator', $$'t', 'regress_stream', 'open', '*', 'room=gt.1'$$),
-	('negated operator', $$'t', 'regress_stream', 'open', '*', 'room=not.eq.1'$$),
-	('two conditions', $$'t', 'regress_stream', 'open', '*', 'room=eq.1,id=eq.2'$$),
-	('long value', $$'t', 'regress_stream', 'open', '*', 'body=eq.' || repeat('x', 256)$$))
+	('second condition is wrong', $$'t', 'regress_stream', 'open', '*', 'room=eq.1,id=eq.x'$$),
+	('long filter', $$'t', 'regress_stream', 'open', '*', 'body=eq.' || repeat('x', 2048)$$))
 	AS v (what, arguments);
 RESET ROLE;
 ALTER PUBLICATION plinth_realtime DROP TABLE regress_stream.keyless;
@@ -173,7 +170,7 @@ BEGIN
 	PERFORM realtime.unsubscribe(sub.subscription_id, sub.session_key);
 	RESET ROLE;
 	RETURN answer;
-EXCEPTION WHEN feature_not_supported OR insufficient_privilege THEN
+EXCEPTION WHEN OTHERS THEN
 	RETURN sqlstate || ' ' || sqlerrm;
 END;
 $$;
@@ -221,16 +218,26 @@ FROM (VALUES
 	(39, ARRAY['USING (regress_stream.yes())']),
 	(40, ARRAY['USING (a = b)']),
 	(41, ARRAY['USING (auth.uid() = auth.uid())']),
-	(42, ARRAY['USING (auth.role() = ''authenticated'')'])) AS v (n, policies)
+	(42, ARRAY['USING (auth.role() = ''authenticated'')']),
+	(43, ARRAY['USING (auth.uid() = a OR n = 1)']),
+	(44, ARRAY['USING (auth.uid() = a)', 'AS RESTRICTIVE USING (t IS NOT NULL)']),
+	(45, ARRAY['USING (auth.uid() = a)', 'USING (EXISTS (SELECT FROM regress_stream.open AS o WHERE o.id = n))']),
+	(46, ARRAY['USING (true)', 'USING (EXISTS (SELECT FROM regress_stream.open AS o WHERE o.id = n))']),
+	(47, ARRAY['USING (n BETWEEN 1 AND 3 OR t IN (''a'', ''b'') OR lower(t) LIKE ''x%'')']),
+	(48, ARRAY['USING (n > random())']),
+	(49, ARRAY['USING (n > (SELECT 1))']),
+	(50, ARRAY['USING (xmin::text = t)']),
+	(51, ARRAY['USING (regress_stream.me_untold() = a OR true)']),
+	(52, ARRAY['USING (EXISTS (SELECT FROM regress_stream.judged AS j WHERE j.a = auth.uid()))']),
+	(53, ARRAY['USING (EXISTS (SELECT FROM regress_stream.forbidden AS f WHERE f.id = n))'])) AS v (n, policies)
 ORDER BY n;
 
--- the policy that stands in the way is named
-CREATE POLICY "in the way" ON regress_stream.judged USING (n > 1);
-SET ROLE authenticated;
-SELECT realtime.subscribe('t', 'regress_stream', 'judged');
-RESET ROLE;
-
 -- without row security everybody with the right to read sees all
+DROP TABLE IF EXISTS regress_stream.judged;
+CREATE TABLE regress_stream.judged (id int PRIMARY KEY);
+GRANT SELECT ON regress_stream.judged TO authenticated;
+ALTER PUBLICATION plinth_realtime ADD TABLE regress_stream.judged;
+CREATE POLICY nobody ON regress_stream.judged USING (false);
 ALTER TABLE regress_stream.judged DISABLE ROW LEVEL SECURITY;
 SELECT regress_stream.outcome($$SET LOCAL ROLE authenticated; SELECT realtime.subscribe('no rls', 'regress_stream', 'judged')$$);
 SELECT topic, route FROM realtime.subscriptions WHERE topic = 'no rls';
@@ -328,7 +335,7 @@ SELECT * FROM regress_stream.messages(:other_subscription_id, :'other_session_ke
 SELECT payload -> 'columns' AS columns
 FROM realtime.poll(:own_subscription_id, :'own_session_key', 0, 1);
 
--- a change of policy acts at once; what is not understood any more ends it
+-- a change of policy acts at once; one that fails ends what is under it
 ALTER POLICY own ON regress_stream.own USING (false);
 INSERT INTO regress_stream.own VALUES (14, '00000000-0000-4000-8000-0000000000a1', 0, 's');
 SELECT regress_stream.drain();
@@ -339,8 +346,12 @@ SELECT DISTINCT route FROM plinth.stat_subscriptions WHERE table_name = 'own' AN
 ALTER POLICY own ON regress_stream.own USING (amount > 0);
 INSERT INTO regress_stream.own VALUES (16, '00000000-0000-4000-8000-0000000000a1', 1, 's');
 SELECT * FROM regress_stream.messages(:own_subscription_id, :'own_session_key', 6) WHERE seq > 5;
-SELECT seq, lsn, commit_timestamp, event, payload FROM realtime.poll(:own_subscription_id, :'own_session_key', 5);
-SELECT count(*) FROM realtime.poll(:own_subscription_id, :'own_session_key', 6);
+SELECT DISTINCT route FROM plinth.stat_subscriptions WHERE table_name = 'own' AND live;
+ALTER POLICY own ON regress_stream.own USING (1 / (id - id) > 0);
+INSERT INTO regress_stream.own VALUES (17, '00000000-0000-4000-8000-0000000000a1', 1, 's');
+SELECT * FROM regress_stream.messages(:own_subscription_id, :'own_session_key', 7) WHERE seq > 6;
+SELECT seq, lsn, commit_timestamp, event, payload FROM realtime.poll(:own_subscription_id, :'own_session_key', 6);
+SELECT count(*) FROM realtime.poll(:own_subscription_id, :'own_session_key', 7);
 SELECT topic, live, last_error FROM plinth.stat_subscriptions WHERE id = :own_subscription_id;
 SELECT regress_stream.outcome(format('SELECT realtime.renew(%s, %L, %L)', :own_subscription_id, :'own_session_key',
 	plinth.jwt_sign('{"sub":"00000000-0000-4000-8000-0000000000a1","role":"authenticated"}')));
@@ -371,7 +382,7 @@ SET ROLE authenticated;
 SELECT * FROM realtime.subscribe('short', 'regress_stream', 'open') \gset short_
 SET request.jwt.claims = '{"sub":"00000000-0000-4000-8000-0000000000a1","role":"authenticated"}';
 RESET ROLE;
-ALTER TABLE regress_stream.passing ALTER COLUMN room TYPE bigint;
+ALTER TABLE regress_stream.passing RENAME COLUMN room TO chamber;
 DROP TABLE regress_stream.dropped;
 ALTER PUBLICATION plinth_realtime DROP TABLE regress_stream.withdrawn;
 SELECT regress_stream.ending(:passing_subscription_id) AS passing,

@@ -1,0 +1,597 @@
+/*-------------------------------------------------------------------------
+ *
+ * router_ask.c
+ *		What only the database can answer: may this identity see this row?
+ *
+ * The plan of "SELECT FROM ONLY the table" is made as the role, so that it
+ * has the policies in it as the server itself combines them, and is run with
+ * the decoded row in place of the table's rows.  That is what the server does
+ * when it looks again at a row that was changed under an UPDATE, and its
+ * EvalPlanQual is used for it (executor/execMain.c).
+ *
+ * A policy may run anybody's functions.  So each identity is asked in a
+ * subtransaction of its own that is always rolled back, read-only, as the
+ * role and nobody else (a SET ROLE alone could be undone by a function), with
+ * its verified claims, and under a time limit.
+ *
+ * A plan is shared by all identities of a role.  What the planner computes in
+ * advance must therefore not depend on the claims: it plans without any, and
+ * where a policy calls a function that is declared IMMUTABLE and not known to
+ * be so, each identity has a plan of its own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "router/router.h"
+#include "router/router_ask.h"
+#include "router/router_audience.h"
+#include "router/router_index.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "portability/instr_time.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "claims/claims.h"
+
+/* Identities that may run out of time before the others are not asked. */
+#define ASK_MAX_TIMEOUTS 20
+
+/*
+ * Settings of the worker's session.  A plan that reads an index alone cannot
+ * be given a row, compiling one costs more than the limit, and a database's
+ * setting must not switch policies into errors.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+} session_settings[] = {
+	{"enable_indexonlyscan", "off"},
+	{"jit", "off"},
+	{"row_security", "on"},
+};
+
+typedef struct AskKey
+{
+	Oid role;
+	Oid relid;
+} AskKey;
+
+typedef struct AskPlan
+{
+	AskKey key; /* hash key - MUST BE FIRST */
+	SPIPlanPtr plan;
+	bool each_its_own; /* identities cannot share it */
+} AskPlan;
+
+/* What one identity's turn needs. */
+typedef struct AskRun
+{
+	Relation rel;
+	AskPlan *known;
+	CachedPlan *shared;	 /* NULL: to be planned for the identity */
+	ResourceOwner owner; /* of the shared plan */
+	char *query;
+} AskRun;
+
+static HTAB *plans = NULL;
+static MemoryContext ask_context = NULL; /* of one identity */
+
+static int compare_inquiries(const void *left, const void *right);
+static bool lock_table(Oid relid);
+static void ask_table(RouterInquiry **inquiries, int count);
+static void become(Oid role);
+static void find_plan(AskRun *run, Oid role);
+static void plan_shared(void *arg);
+static void ask_identity(AskRun *run, RouterInquiry *inquiry);
+static void answer(AskRun *run, RouterInquiry *inquiry);
+static void run_plan(AskRun *run, CachedPlan *plan, RouterInquiry *inquiry);
+static Index find_entry(const PlannedStmt *statement, Oid relid);
+static void note_failure(RouterInquiry *inquiry);
+static bool is_claimed_immutable(Node *node, void *context);
+static bool function_is_claimed_immutable(Oid function, void *context);
+
+void
+plinth_router_ask_session(void)
+{
+	for (size_t i = 0; i < lengthof(session_settings); i++)
+		SetConfigOption(session_settings[i].name, session_settings[i].value,
+						PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Answer inquiries.
+ */
+void
+plinth_router_ask(RouterInquiry **inquiries, int count)
+{
+	int start = 0;
+
+	if (ask_context == NULL)
+		ask_context = AllocSetContextCreate(
+			TopMemoryContext, "plinth router ask", ALLOCSET_DEFAULT_SIZES);
+	qsort(inquiries, count, sizeof(RouterInquiry *), compare_inquiries);
+	while (start < count)
+	{
+		int end = start + 1;
+
+		while (end < count &&
+			   compare_inquiries(&inquiries[start], &inquiries[end]) == 0)
+			end++;
+		if (lock_table(inquiries[start]->relid))
+			ask_table(inquiries + start, end - start);
+		else
+			for (int i = start; i < end; i++)
+				inquiries[i]->answer = ROUTER_BLOCKED;
+		start = end;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Drop the plans of a table.
+ */
+void
+plinth_router_forget_plans(Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	AskPlan *known;
+
+	if (plans == NULL)
+		return;
+	hash_seq_init(&scan, plans);
+	while ((known = hash_seq_search(&scan)) != NULL)
+		if (known->key.relid == relid)
+		{
+			if (known->plan != NULL)
+				SPI_freeplan(known->plan);
+			hash_search(plans, &known->key, HASH_REMOVE, NULL);
+		}
+}
+
+/*
+ * By table and role.
+ */
+static int
+compare_inquiries(const void *left, const void *right)
+{
+	const RouterInquiry *a = *(RouterInquiry *const *) left;
+	const RouterInquiry *b = *(RouterInquiry *const *) right;
+
+	if (a->relid != b->relid)
+		return a->relid < b->relid ? -1 : 1;
+	if (a->identity->key.role != b->identity->key.role)
+		return a->identity->key.role < b->identity->key.role ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Lock a table for the rest of the turn, so that its policies and columns
+ * stay as they are.  False: somebody else has it for longer than a policy may
+ * run.
+ */
+static bool
+lock_table(Oid relid)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool locked = true;
+
+	if (ConditionalLockRelationOid(relid, AccessShareLock))
+		return true;
+
+	LockTimeout = plinth_router_policy_timeout;
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		LockRelationOid(relid, AccessShareLock);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		locked = false;
+	}
+	PG_END_TRY();
+	LockTimeout = 0;
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	return locked;
+}
+
+/*
+ * Answer the inquiries of one role about one table.
+ */
+static void
+ask_table(RouterInquiry **inquiries, int count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	RouterInquiry *first = inquiries[0];
+
+	plinth_router_guard_table(first->relid);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		AskRun run = {0};
+		int timeouts = 0;
+
+		run.rel = table_open(first->relid, NoLock);
+		run.owner = CurrentResourceOwner;
+		run.query =
+			psprintf("SELECT FROM ONLY %s", plinth_router_table_name(run.rel));
+		become(first->identity->key.role);
+		find_plan(&run, first->identity->key.role);
+
+		for (int i = 0; i < count; i++)
+		{
+			if (timeouts >= ASK_MAX_TIMEOUTS)
+			{
+				inquiries[i]->answer = ROUTER_FAILED;
+				inquiries[i]->problem = "its policies run too long";
+				continue;
+			}
+			ask_identity(&run, inquiries[i]);
+			if (inquiries[i]->answer == ROUTER_FAILED &&
+				inquiries[i]->us >=
+					plinth_router_policy_timeout * INT64CONST(1000))
+				timeouts++;
+
+			/* the others would wait for that lock too */
+			if (inquiries[i]->answer == ROUTER_BLOCKED)
+				while (++i < count)
+					inquiries[i]->answer = ROUTER_BLOCKED;
+		}
+
+		plinth_router_stop_limit();
+		if (run.shared != NULL)
+			ReleaseCachedPlan(run.shared, run.owner);
+		table_close(run.rel, NoLock);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		RouterInquiry failed = {0};
+
+		plinth_router_stop_limit();
+		MemoryContextSwitchTo(context);
+		note_failure(&failed);
+		RollbackAndReleaseCurrentSubTransaction();
+		for (int i = 0; i < count; i++)
+			if (inquiries[i]->answer == ROUTER_UNANSWERED)
+			{
+				inquiries[i]->answer = failed.answer;
+				inquiries[i]->problem = failed.problem;
+			}
+	}
+	PG_END_TRY();
+	plinth_router_guard_table(InvalidOid);
+	LockTimeout = 0;
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+/*
+ * Be the role until the subtransaction is rolled back, read-only, and unable
+ * to become anybody else.
+ */
+static void
+become(Oid role)
+{
+	Oid user;
+	int context;
+
+	(void) set_config_option("role", GetUserNameFromId(role, false), PGC_SUSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	XactReadOnly = true;
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE |
+									 SECURITY_RESTRICTED_OPERATION);
+
+	/* so that waiting for a lock is told from running too long */
+	LockTimeout = Max(plinth_router_policy_timeout / 2, 1);
+}
+
+/*
+ * The role's plan for a table, ready to be shared, or the knowledge that it
+ * cannot be.
+ */
+static void
+find_plan(AskRun *run, Oid role)
+{
+	AskKey key = {.role = role, .relid = RelationGetRelid(run->rel)};
+	AskPlan *known;
+	CachedPlanSource *source;
+	bool found;
+
+	if (plans == NULL)
+	{
+		HASHCTL info = {.keysize = sizeof(AskKey), .entrysize = sizeof(AskPlan)};
+
+		plans = hash_create("plinth router plans", 64, &info,
+							HASH_ELEM | HASH_BLOBS);
+	}
+	known = hash_search(plans, &key, HASH_ENTER, &found);
+	if (!found)
+	{
+		known->plan = NULL;
+		known->each_its_own = false;
+	}
+
+	plinth_router_start_limit();
+	if (known->plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(run->query, 0, NULL);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", run->query,
+				 SPI_result_code_string(SPI_result));
+		source = linitial(SPI_plan_get_plan_sources(plan));
+		known->each_its_own =
+			is_claimed_immutable((Node *) source->query_list, NULL);
+		SPI_keepplan(plan);
+		known->plan = plan;
+	}
+	plinth_router_stop_limit();
+
+	run->known = known;
+	if (!known->each_its_own)
+	{
+		char *problem;
+
+		/* planning may run a function that wants to know who asks */
+		if (!plinth_router_guarded(plan_shared, run, &problem))
+			run->shared = NULL;
+		else if (known->each_its_own)
+		{
+			ReleaseCachedPlan(run->shared, run->owner);
+			run->shared = NULL;
+		}
+	}
+}
+
+/*
+ * The plan for all identities of the role.
+ */
+static void
+plan_shared(void *arg)
+{
+	AskRun *run = arg;
+	CachedPlanSource *source =
+		linitial(SPI_plan_get_plan_sources(run->known->plan));
+	bool planned = source->gplan != NULL && source->gplan->is_valid;
+
+	run->shared = GetCachedPlan(source, NULL, run->owner, NULL);
+
+	/* the policies may have changed since they were looked at */
+	if (!planned)
+		run->known->each_its_own =
+			is_claimed_immutable((Node *) source->query_list, NULL);
+}
+
+/*
+ * Answer one inquiry, or note why not.
+ */
+static void
+ask_identity(AskRun *run, RouterInquiry *inquiry)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	instr_time start;
+	instr_time end;
+
+	INSTR_TIME_SET_CURRENT(start);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(ask_context);
+	PG_TRY();
+	{
+		if (inquiry->identity->claims != NULL)
+			plinth_claims_set_verified(inquiry->identity->claims, true);
+		plinth_router_start_limit();
+		answer(run, inquiry);
+		plinth_router_stop_limit();
+		inquiry->answer = ROUTER_ANSWERED;
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		plinth_router_stop_limit();
+		MemoryContextSwitchTo(context);
+		note_failure(inquiry);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	MemoryContextReset(ask_context);
+
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	inquiry->us = INSTR_TIME_GET_MICROSEC(end);
+}
+
+/*
+ * Run the shared plan, or one of the identity's own.
+ */
+static void
+answer(AskRun *run, RouterInquiry *inquiry)
+{
+	SPIPlanPtr own;
+	CachedPlan *plan;
+
+	if (run->shared != NULL)
+	{
+		run_plan(run, run->shared, inquiry);
+		return;
+	}
+
+	own = SPI_prepare(run->query, 0, NULL);
+	if (own == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", run->query,
+			 SPI_result_code_string(SPI_result));
+	plan = GetCachedPlan(linitial(SPI_plan_get_plan_sources(own)), NULL, NULL,
+						 NULL);
+	run_plan(run, plan, inquiry);
+	ReleaseCachedPlan(plan, NULL);
+	SPI_freeplan(own);
+}
+
+/*
+ * Put each row into the plan in place of the table's.
+ */
+static void
+run_plan(AskRun *run, CachedPlan *plan, RouterInquiry *inquiry)
+{
+	PlannedStmt *statement = linitial_node(PlannedStmt, plan->stmt_list);
+	Index entry = find_entry(statement, RelationGetRelid(run->rel));
+	QueryDesc *query;
+	EPQState epq;
+
+	query = CreateQueryDesc(statement, run->query, GetActiveSnapshot(),
+							InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+	ExecutorStart(query, 0); /* this asks for rights on table and columns */
+
+	plinth_epq_init(&epq, query->estate, statement->planTree);
+	for (int i = 0; i < inquiry->count; i++)
+	{
+		RouterQuestion *question = &inquiry->questions[i];
+		TupleTableSlot *slot = EvalPlanQualSlot(&epq, run->rel, entry);
+		TupleTableSlot *seen;
+
+		CHECK_FOR_INTERRUPTS();
+		ExecForceStoreHeapTuple(question->tuple, slot, false);
+		slot->tts_tableOid = question->tuple->t_tableOid;
+
+		/*
+		 * Not EvalPlanQual() for each row: from the second on that would copy
+		 * the parent's values of sub-queries over those computed here.
+		 */
+		if (i == 0)
+			EvalPlanQualBegin(&epq);
+		else
+			ExecReScan(epq.recheckplanstate);
+		epq.relsubs_done[entry - 1] = false;
+		seen = EvalPlanQualNext(&epq);
+		question->visible = !TupIsNull(seen);
+		ResetPerTupleExprContext(epq.recheckestate);
+	}
+	EvalPlanQualEnd(&epq);
+
+	ExecutorFinish(query);
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+}
+
+/*
+ * The table's number in a plan's range table: it is named first.
+ */
+static Index
+find_entry(const PlannedStmt *statement, Oid relid)
+{
+	Index number = 1;
+	ListCell *lc;
+
+	foreach (lc, statement->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->relid == relid)
+			return number;
+		number++;
+	}
+	elog(ERROR, "table %u is not in its plan", relid);
+}
+
+/*
+ * Take down the error that is being handled.  Who waits for a lock is not to
+ * blame for it.
+ */
+static void
+note_failure(RouterInquiry *inquiry)
+{
+	ErrorData *error = CopyErrorData();
+
+	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+		inquiry->answer = ROUTER_BLOCKED;
+	else
+	{
+		inquiry->answer = ROUTER_FAILED;
+		inquiry->problem = plinth_router_describe_error(error);
+	}
+}
+
+/*
+ * Does a query call a function that the planner may compute in advance on
+ * somebody's word alone?
+ */
+static bool
+is_claimed_immutable(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, function_is_claimed_immutable, context))
+		return true;
+	if (IsA(node, Query)) /* policies are in its range table by now */
+		return query_tree_walker((Query *) node, is_claimed_immutable, context,
+								 0);
+	return expression_tree_walker(node, is_claimed_immutable, context);
+}
+
+static bool
+function_is_claimed_immutable(Oid function, void *context)
+{
+	HeapTuple tuple;
+	Form_pg_proc proc;
+	bool claimed = false;
+
+	if (function < FirstGenbkiObjectId)
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prolang == SQLlanguageId)
+	{
+		Datum body;
+		bool no_body;
+
+		/* the planner may look into it */
+		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &no_body);
+		claimed =
+			proc->provolatile == PROVOLATILE_IMMUTABLE ||
+			(!no_body && is_claimed_immutable(
+							 stringToNode(TextDatumGetCString(body)), context));
+	}
+	else if (proc->prolang != INTERNALlanguageId && proc->prolang != ClanguageId)
+		claimed = proc->provolatile == PROVOLATILE_IMMUTABLE;
+	ReleaseSysCache(tuple);
+	return claimed;
+}
