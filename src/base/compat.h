@@ -179,13 +179,13 @@
 	LogLogicalMessage(prefix, bytes, length, true)
 #endif
 
-/* 16 asks for the result relations that a recheck must leave alone. */
+/* 16 asks in one function for the relations that are to be left unread. */
 #if PG_VERSION_NUM >= 160000
-#define plinth_epq_init(epq, estate, plan) \
-	EvalPlanQualInit((epq), (estate), (plan), NIL, 0, NIL)
+#define plinth_epq_init(epq, estate, plan, unread) \
+	EvalPlanQualInit((epq), (estate), (plan), NIL, 0, (unread))
 #else
-#define plinth_epq_init(epq, estate, plan) \
-	EvalPlanQualInit((epq), (estate), (plan), NIL, 0)
+#define plinth_epq_init(epq, estate, plan, unread) \
+	EvalPlanQualInitExt((epq), (estate), (plan), NIL, 0, (unread))
 #endif
 
 /* 18 lets a module state its name and version. */

@@ -3,7 +3,8 @@
  * router_ask.c
  *		What only the database can answer: may this identity see this row?
  *
- * The plan of "SELECT FROM ONLY the table" is made as the role, so that it
+ * The plan of "SELECT FROM ONLY the table" (of a partitioned one: from all of
+ * its partitions) is made as the role, so that it
  * has the policies in it as the server itself combines them, and is run with
  * the decoded row in place of the table's rows.  That is what the server does
  * when it looks again at a row that was changed under an UPDATE, and its
@@ -28,21 +29,13 @@
 #include "router/router_audience.h"
 #include "router/router_index.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
-#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "portability/instr_time.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "tcop/dest.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -50,7 +43,6 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "claims/claims.h"
@@ -107,11 +99,7 @@ static void find_plan(AskRun *run, Oid role);
 static void plan_shared(void *arg);
 static void ask_identity(AskRun *run, RouterInquiry *inquiry);
 static void answer(AskRun *run, RouterInquiry *inquiry);
-static void run_plan(AskRun *run, CachedPlan *plan, RouterInquiry *inquiry);
-static Index find_entry(const PlannedStmt *statement, Oid relid);
 static void note_failure(RouterInquiry *inquiry);
-static bool is_claimed_immutable(Node *node, void *context);
-static bool function_is_claimed_immutable(Oid function, void *context);
 
 void
 plinth_router_ask_session(void)
@@ -244,8 +232,10 @@ ask_table(RouterInquiry **inquiries, int count)
 
 		run.rel = table_open(first->relid, NoLock);
 		run.owner = CurrentResourceOwner;
-		run.query =
-			psprintf("SELECT FROM ONLY %s", plinth_router_table_name(run.rel));
+		run.query = psprintf(
+			"SELECT FROM %s %s",
+			run.rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY",
+			plinth_router_table_name(run.rel));
 		become(first->identity->key.role);
 		find_plan(&run, first->identity->key.role);
 
@@ -354,7 +344,7 @@ find_plan(AskRun *run, Oid role)
 				 SPI_result_code_string(SPI_result));
 		source = linitial(SPI_plan_get_plan_sources(plan));
 		known->each_its_own =
-			is_claimed_immutable((Node *) source->query_list, NULL);
+			plinth_router_trusts_immutable((Node *) source->query_list);
 		SPI_keepplan(plan);
 		known->plan = plan;
 	}
@@ -392,7 +382,7 @@ plan_shared(void *arg)
 	/* the policies may have changed since they were looked at */
 	if (!planned)
 		run->known->each_its_own =
-			is_claimed_immutable((Node *) source->query_list, NULL);
+			plinth_router_trusts_immutable((Node *) source->query_list);
 }
 
 /*
@@ -447,7 +437,7 @@ answer(AskRun *run, RouterInquiry *inquiry)
 
 	if (run->shared != NULL)
 	{
-		run_plan(run, run->shared, inquiry);
+		plinth_router_run_plan(run->rel, run->shared, inquiry);
 		return;
 	}
 
@@ -457,75 +447,9 @@ answer(AskRun *run, RouterInquiry *inquiry)
 			 SPI_result_code_string(SPI_result));
 	plan = GetCachedPlan(linitial(SPI_plan_get_plan_sources(own)), NULL, NULL,
 						 NULL);
-	run_plan(run, plan, inquiry);
+	plinth_router_run_plan(run->rel, plan, inquiry);
 	ReleaseCachedPlan(plan, NULL);
 	SPI_freeplan(own);
-}
-
-/*
- * Put each row into the plan in place of the table's.
- */
-static void
-run_plan(AskRun *run, CachedPlan *plan, RouterInquiry *inquiry)
-{
-	PlannedStmt *statement = linitial_node(PlannedStmt, plan->stmt_list);
-	Index entry = find_entry(statement, RelationGetRelid(run->rel));
-	QueryDesc *query;
-	EPQState epq;
-
-	query = CreateQueryDesc(statement, run->query, GetActiveSnapshot(),
-							InvalidSnapshot, None_Receiver, NULL, NULL, 0);
-	ExecutorStart(query, 0); /* this asks for rights on table and columns */
-
-	plinth_epq_init(&epq, query->estate, statement->planTree);
-	for (int i = 0; i < inquiry->count; i++)
-	{
-		RouterQuestion *question = &inquiry->questions[i];
-		TupleTableSlot *slot = EvalPlanQualSlot(&epq, run->rel, entry);
-		TupleTableSlot *seen;
-
-		CHECK_FOR_INTERRUPTS();
-		ExecForceStoreHeapTuple(question->tuple, slot, false);
-		slot->tts_tableOid = question->tuple->t_tableOid;
-
-		/*
-		 * Not EvalPlanQual() for each row: from the second on that would copy
-		 * the parent's values of sub-queries over those computed here.
-		 */
-		if (i == 0)
-			EvalPlanQualBegin(&epq);
-		else
-			ExecReScan(epq.recheckplanstate);
-		epq.relsubs_done[entry - 1] = false;
-		seen = EvalPlanQualNext(&epq);
-		question->visible = !TupIsNull(seen);
-		ResetPerTupleExprContext(epq.recheckestate);
-	}
-	EvalPlanQualEnd(&epq);
-
-	ExecutorFinish(query);
-	ExecutorEnd(query);
-	FreeQueryDesc(query);
-}
-
-/*
- * The table's number in a plan's range table: it is named first.
- */
-static Index
-find_entry(const PlannedStmt *statement, Oid relid)
-{
-	Index number = 1;
-	ListCell *lc;
-
-	foreach (lc, statement->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		if (rte->rtekind == RTE_RELATION && rte->relid == relid)
-			return number;
-		number++;
-	}
-	elog(ERROR, "table %u is not in its plan", relid);
 }
 
 /*
@@ -546,52 +470,4 @@ note_failure(RouterInquiry *inquiry)
 		inquiry->answer = ROUTER_FAILED;
 		inquiry->problem = plinth_router_describe_error(error);
 	}
-}
-
-/*
- * Does a query call a function that the planner may compute in advance on
- * somebody's word alone?
- */
-static bool
-is_claimed_immutable(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, function_is_claimed_immutable, context))
-		return true;
-	if (IsA(node, Query)) /* policies are in its range table by now */
-		return query_tree_walker((Query *) node, is_claimed_immutable, context,
-								 0);
-	return expression_tree_walker(node, is_claimed_immutable, context);
-}
-
-static bool
-function_is_claimed_immutable(Oid function, void *context)
-{
-	HeapTuple tuple;
-	Form_pg_proc proc;
-	bool claimed = false;
-
-	if (function < FirstGenbkiObjectId)
-		return false;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	if (proc->prolang == SQLlanguageId)
-	{
-		Datum body;
-		bool no_body;
-
-		/* the planner may look into it */
-		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &no_body);
-		claimed =
-			proc->provolatile == PROVOLATILE_IMMUTABLE ||
-			(!no_body && is_claimed_immutable(
-							 stringToNode(TextDatumGetCString(body)), context));
-	}
-	else if (proc->prolang != INTERNALlanguageId && proc->prolang != ClanguageId)
-		claimed = proc->provolatile == PROVOLATILE_IMMUTABLE;
-	ReleaseSysCache(tuple);
-	return claimed;
 }

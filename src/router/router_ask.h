@@ -9,6 +9,8 @@
 #define PLINTH_ROUTER_ASK_H
 
 #include "access/htup.h"
+#include "utils/plancache.h"
+#include "utils/relcache.h"
 
 #include "router/router_index.h"
 
@@ -55,5 +57,18 @@ extern void plinth_router_ask_session(void);
 
 /* A table's name or nature may have changed. */
 extern void plinth_router_forget_plans(Oid relid);
+
+/*
+ * router_run.c: answer an inquiry's questions by a plan that selects from the
+ * table, as whoever is in force.
+ */
+extern void plinth_router_run_plan(Relation rel, CachedPlan *plan,
+								   RouterInquiry *inquiry);
+
+/*
+ * router_immutable.c: does a query, with the policies in it, call a function
+ * that the planner may compute in advance on somebody's word alone?
+ */
+extern bool plinth_router_trusts_immutable(struct Node *query);
 
 #endif /* PLINTH_ROUTER_ASK_H */

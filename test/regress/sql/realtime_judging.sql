@@ -276,6 +276,48 @@ UPDATE regress_judging.large SET t = repeat('x', 100000), n = 4 WHERE id = 2;
 SELECT regress_judging.drain();
 SELECT * FROM regress_judging.got('large');
 
+--
+-- Partitions: judged by their root's policies where they are shown as its
+-- changes, and by their own where as theirs
+--
+INSERT INTO regress_judging.members VALUES (1, regress_judging.user_id(1), false);
+CREATE TABLE regress_judging.parts (id int, room int, extra text, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+CREATE TABLE regress_judging.parts_1 PARTITION OF regress_judging.parts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+-- with another layout than its root's
+CREATE TABLE regress_judging.parts_2 (gone int, day date NOT NULL, extra text, room int, id int NOT NULL, PRIMARY KEY (id, day));
+ALTER TABLE regress_judging.parts_2 DROP gone;
+ALTER TABLE regress_judging.parts ATTACH PARTITION regress_judging.parts_2 FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+-- and one below another
+CREATE TABLE regress_judging.parts_3 PARTITION OF regress_judging.parts FOR VALUES FROM ('2026-03-01') TO ('2027-01-01') PARTITION BY RANGE (day);
+CREATE TABLE regress_judging.parts_3_1 PARTITION OF regress_judging.parts_3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
+ALTER TABLE regress_judging.parts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY member ON regress_judging.parts FOR SELECT TO authenticated
+	USING (room IN (SELECT m.room FROM regress_judging.members AS m) AND day < '2026-12-01');
+CREATE POLICY partition ON regress_judging.parts AS RESTRICTIVE FOR SELECT TO authenticated
+	USING (extra IS DISTINCT FROM 'hidden' AND tableoid <> 'regress_judging.parts'::regclass);
+GRANT SELECT ON regress_judging.parts, regress_judging.parts_2 TO authenticated;
+ALTER TABLE regress_judging.parts_2 ENABLE ROW LEVEL SECURITY;
+CREATE POLICY of_its_own ON regress_judging.parts_2 FOR SELECT TO authenticated USING (id > (SELECT 3));
+ALTER PUBLICATION plinth_realtime SET (publish_via_partition_root = true);
+ALTER PUBLICATION plinth_realtime ADD TABLE regress_judging.parts;
+CALL regress_judging.follow(1, 'parts');
+CALL regress_judging.follow(2, 'parts');
+CALL regress_judging.follow(1, 'parts', 'extra=eq.seen');
+INSERT INTO regress_judging.parts VALUES
+	(1, 1, 'seen', '2026-01-10'), (2, 1, 'seen', '2026-02-10'), (3, 1, NULL, '2026-03-10'), (4, 2, 'seen', '2026-02-11'),
+	(5, 1, 'hidden', '2026-02-12'), (6, 9, 'seen', '2026-01-13'), (7, 2, 'seen', '2026-03-14');
+-- a row that moves from one partition to another
+UPDATE regress_judging.parts SET day = '2026-02-20', extra = 'seen' WHERE id = 3;
+SELECT regress_judging.drain();
+SELECT * FROM regress_judging.got('parts');
+SELECT * FROM regress_judging.got('parts extra=eq.seen');
+-- without the tree, a partition is a table like any other
+ALTER PUBLICATION plinth_realtime SET (publish_via_partition_root = false);
+CALL regress_judging.follow(1, 'parts_2');
+INSERT INTO regress_judging.parts VALUES (3, 9, 'x', '2026-02-13'), (8, 9, 'x', '2026-02-13'), (9, 1, 'x', '2026-01-14');
+SELECT regress_judging.drain();
+SELECT * FROM regress_judging.got('parts_2');
+
 RESET request.jwt.claims;
 DROP SCHEMA regress_judging CASCADE;
 DROP ROLE regress_plinth_reader;
