@@ -132,6 +132,32 @@ is($node->safe_psql('postgres', "SELECT sum(passed) BETWEEN 10000 AND 30001 FROM
 is($node->safe_psql('postgres', "SELECT remaining <= 1 FROM plinth.rate_limit('terms', 10001, 1, '30 minutes', 0)"), 't',
 	'and the bucket is empty after it');
 
+# S7.3: backends that are cancelled, terminated or left by their client in the
+# middle of a check hold nothing up, and what they have counted is whole.
+for my $end ('pg_cancel_backend(pid)', 'pg_terminate_backend(pid)')
+{
+	my @sessions = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 4;
+	$_->query_until(qr/begun/, "\\echo begun
+SET application_name = 'endless';
+SELECT count(*) FROM generate_series(1, 2000000000) AS n
+	WHERE plinth.check_rate_limit('$user'::uuid, 'key ' || n % 50, 1000000, 600) AND (plinth.rate_limit('key ' || n % 50, 100000, 1, '5 minutes')).allowed;
+") for @sessions;
+	ok($node->poll_query_until('postgres',
+			"SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'endless' AND state = 'active'"),
+		'four sessions check without end');
+	$node->safe_psql('postgres', "SELECT $end FROM pg_stat_activity WHERE application_name = 'endless'");
+	ok($node->poll_query_until('postgres',
+			"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'endless' AND state = 'active')"),
+		"all end at once by $end");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM generate_series(0, 49) AS n
+			WHERE plinth.check_rate_limit('$user'::uuid, 'key ' || n, 1000000, 600)
+				AND (plinth.rate_limit('key ' || n, 100000, 1, '5 minutes')).allowed"),
+		'50', 'and their keys go on');
+	eval { $_->quit } for @sessions;
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM plinth.rate_limits WHERE endpoint LIKE 'key %' AND request_count > 1000001"),
+	'0', 'no count is torn');
+
 # A window that ends is followed by a new one, which has its own count.
 is(allowed($node, 'brief', 'short') . allowed($node, 'brief', 'short') . allowed($node, 'brief', 'short'),
 	'ttt', 'three of a short window pass');
