@@ -10,8 +10,10 @@
 --
 -- Writers go on meanwhile.  The default partition is locked, and the whole
 -- log where it has records to move, so the wait for these locks is short: who
--- comes too late comes again tomorrow.  Moving comes last and may fail by
--- itself, with a warning, so that it never keeps the coming months away.
+-- comes too late comes again tomorrow.  Moving comes first, because a reader
+-- locks the log before its partitions, and who locks the default partition
+-- and then the log would wait for it in a circle; it may fail by itself, with
+-- a warning, so that it never keeps the coming months away.
 --
 -- SECURITY DEFINER: partitions are made by the log's owner.
 -- Errors: 42501 not the service; 22023 months_ahead out of range; 55P03 the
@@ -39,26 +41,27 @@ BEGIN
 	-- one at a time
 	PERFORM pg_advisory_xact_lock('@schema@.audit_logs'::regclass::oid::bigint);
 
-	-- a month cannot get its partition while the default one has its records
 	SELECT array_agg(DISTINCT date_trunc('month', d.created_at)) INTO stray
 	FROM ONLY @schema@.audit_logs_default AS d;
 
+	IF stray IS NOT NULL THEN
+		BEGIN
+			made := made + plinth.audit_upkeep('move strays', NULL)::integer;
+			stray := NULL;
+		EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+			RAISE WARNING 'could not move the records of the default partition of the audit log'
+				USING DETAIL = 'The log is in use; they stay where they are and can be read.',
+					  HINT = 'It is tried again with each call of @schema@.ensure_partitions().';
+		END;
+	END IF;
+
+	-- a month cannot get its partition while the default one has its records
 	FOR n IN 0..months_ahead LOOP
 		wanted := this_month + make_interval(months => n);
 		IF stray IS NULL OR wanted <> ALL (stray) THEN
 			made := made + plinth.audit_upkeep('make partition', wanted::text)::integer;
 		END IF;
 	END LOOP;
-
-	IF stray IS NOT NULL THEN
-		BEGIN
-			made := made + plinth.audit_upkeep('move strays', NULL)::integer;
-		EXCEPTION WHEN lock_not_available THEN
-			RAISE WARNING 'could not move the records of the default partition of the audit log'
-				USING DETAIL = 'The log is in use; they stay where they are and can be read.',
-					  HINT = 'It is tried again with each call of @schema@.ensure_partitions().';
-		END;
-	END IF;
 
 	RETURN made;
 END;
@@ -246,6 +249,8 @@ BEGIN
 				  + interval '1 month' <= clock_timestamp() - log_age
 		ORDER BY c.relname
 	LOOP
+		-- the log before its partitions, as readers lock them
+		LOCK TABLE ONLY @schema@.audit_logs IN ACCESS EXCLUSIVE MODE;
 		total := total + plinth.audit_upkeep('drop partition', old_partition.relname);
 	END LOOP;
 
