@@ -47,7 +47,10 @@ typedef struct DecoderColumn
 {
 	AttrNumber number; /* in the table that the change is shown as */
 	bool is_varlena;
-	bool in_old;	 /* an old row has a value of it */
+	bool in_old; /* an old row has a value of it */
+	bool by_value;
+	int16 length;
+	bool at_once;	 /* its text needs the catalogs of the time */
 	const char *key; /* its quoted name after a comma, and a colon */
 	int key_length;
 	DecoderType type;
@@ -91,6 +94,8 @@ typedef struct DecoderTransaction
 {
 	dlist_node node; /* in the reader's list */
 	MemoryContext context;
+	char *room; /* of a piece of the context; room_left bytes are free */
+	Size room_left;
 	int changes_allocated;
 	WireTransaction wire;
 } DecoderTransaction;
@@ -103,7 +108,6 @@ struct DecoderReader
 	LogicalDecodingContext *decoding;
 	MemoryContext context; /* of the reader and all it has */
 	MemoryContext scratch; /* of one change */
-	StringInfoData text;   /* of one row */
 	DecoderScope scope;
 	dlist_head finished; /* transactions that next() has returned */
 	Size finished_memory;
@@ -153,11 +157,18 @@ extern bool plinth_decoder_passes(struct DecoderFilter *filter,
 extern bool plinth_decoder_rows(DecoderRelation *known, Relation relation,
 								ReorderBufferChange *change, DecoderRows *rows);
 
-/* decoder_tuple.c */
+/*
+ * decoder_tuple.c: the values of a row, as long-lived as the transaction.
+ */
 extern WireValue *plinth_decoder_row(const DecoderRelation *known,
-									 const Datum *values, const bool *nulls,
-									 bool is_old, StringInfo scratch,
-									 MemoryContext context);
+									 const DecoderRows *rows, bool is_old,
+									 DecoderTransaction *transaction);
+extern void plinth_decoder_write_column_text(StringInfo out,
+											 const WireColumn *column,
+											 Datum datum);
+extern void plinth_decoder_write_column_json(StringInfo out,
+											 const WireColumn *column,
+											 Datum datum);
 
 /* decoder_image.c */
 extern void plinth_decoder_keep_images(const DecoderRelation *known,

@@ -303,7 +303,7 @@ convert_guarded(DecoderReader *reader, DecoderRelation *known, Relation relation
 }
 
 /*
- * The change's rows as text, and as tuples where these are wanted, in the
+ * The change's rows as values, and as tuples where these are wanted, in the
  * transaction's context.  The change's relation stays NULL when nothing of it
  * is published.
  */
@@ -321,13 +321,10 @@ convert(DecoderReader *reader, DecoderRelation *known, Relation relation,
 	change->relation = known->wire;
 	change->action = rows.action;
 	if (rows.old_tuple != NULL)
-		change->old_row =
-			plinth_decoder_row(known, rows.old_values, rows.old_nulls, true,
-							   &reader->text, context);
+		change->old_row = plinth_decoder_row(known, &rows, true, reader->current);
 	if (rows.new_tuple != NULL)
 		change->new_row =
-			plinth_decoder_row(known, rows.new_values, rows.new_nulls, false,
-							   &reader->text, context);
+			plinth_decoder_row(known, &rows, false, reader->current);
 	if (wanted & WIRE_TUPLES)
 		plinth_decoder_keep_images(known, rows.desc, rows.old_tuple,
 								   rows.new_tuple, change, context);

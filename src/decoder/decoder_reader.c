@@ -116,7 +116,6 @@ plinth_decoder_open(DecoderWants wants, DecoderReads reads, void *arg)
 	reader->wants_arg = arg;
 	reader->opening = true;
 	dlist_init(&reader->finished);
-	initStringInfo(&reader->text);
 	reader->scope.publications = list_make1(PLINTH_PUBLICATION);
 	plinth_decoder_relcache_init(context, &reader->scope);
 	plinth_decoder_reader = reader;

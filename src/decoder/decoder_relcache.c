@@ -269,6 +269,7 @@ describe_column(DecoderRelation *known, WireColumn *wire, DecoderColumn *column,
 {
 	HeapTuple type =
 		SearchSysCache1(TYPEOID, ObjectIdGetDatum(attribute->atttypid));
+	DecoderTypeNeeds needs = {0};
 
 	if (!HeapTupleIsValid(type))
 		elog(ERROR, "cache lookup failed for type %u", attribute->atttypid);
@@ -282,8 +283,18 @@ describe_column(DecoderRelation *known, WireColumn *wire, DecoderColumn *column,
 	column->is_varlena = attribute->attlen == -1;
 	column->key = psprintf(",%s", plinth_decoder_key(wire->name));
 	column->key_length = strlen(column->key);
-	plinth_decoder_type(&column->type, attribute->atttypid, &known->needs);
+	column->by_value = attribute->attbyval;
+	column->length = attribute->attlen;
+	plinth_decoder_type(&column->type, attribute->atttypid, &needs);
+	column->at_once = needs.catalogs;
+	known->needs.subtransaction |= needs.subtransaction;
+	known->needs.settings |= needs.settings;
+	known->needs.composite |= needs.composite;
+
 	wire->form = plinth_decoder_wire_form(&column->type);
+	wire->write_text = plinth_decoder_write_column_text;
+	wire->write_json = plinth_decoder_write_column_json;
+	wire->writes_as = &column->type;
 }
 
 /*

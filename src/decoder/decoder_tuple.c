@@ -1,7 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * decoder_tuple.c
- *		A row of the WAL as the text of its values.
+ *		A row of the WAL as values that outlive its decoding.
+ *
+ * Most rows are read by nobody, or of most columns by nobody.  So the row is
+ * kept as it is, and a value's text is made when somebody asks for it; but at
+ * once where that needs the catalogs of the time.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,71 +14,155 @@
 #include "decoder/decoder_internal.h"
 
 #include "access/detoast.h"
-#include "utils/memutils.h"
+#include "access/htup_details.h"
+#include "utils/datum.h"
 
 #include "base/compat.h"
 
+/* Rows are put together in pieces of memory of this size. */
+#define ROOM_SIZE ((Size) 64 * 1024)
+
+static WireValue keep_value(const DecoderColumn *column, Datum datum,
+							HeapTuple tuple, const char *copy,
+							DecoderTransaction *transaction);
+static WireValue make_text(const DecoderColumn *column, Datum datum,
+						   DecoderTransaction *transaction);
+static void *take_room(DecoderTransaction *transaction, Size size);
+
 /*
- * The values of a row, in one piece of a context of the caller's.  The text
- * is put together in scratch; whatever else is needed is left in the current
- * context.
+ * The values of a change's old or new row; whatever else is needed is left in
+ * the current context.
  *
  * Of an old row only the replica identity has values, unless that is the
  * whole row.
  */
 WireValue *
-plinth_decoder_row(const DecoderRelation *known, const Datum *values,
-				   const bool *nulls, bool is_old, StringInfo scratch,
-				   MemoryContext context)
+plinth_decoder_row(const DecoderRelation *known, const DecoderRows *rows,
+				   bool is_old, DecoderTransaction *transaction)
 {
+	HeapTuple tuple = is_old ? rows->old_tuple : rows->new_tuple;
+	const Datum *values = is_old ? rows->old_values : rows->new_values;
+	const bool *nulls = is_old ? rows->old_nulls : rows->new_nulls;
 	int ncolumns = known->wire->ncolumns;
 	Size head = MAXALIGN(sizeof(WireValue) * Max(ncolumns, 1));
-	WireValue *row;
-	char *texts;
+	WireValue *row = take_room(transaction, head + tuple->t_len);
+	char *copy = (char *) row + head;
 
-	/* the values first, to be copied with the texts that follow them */
-	resetStringInfo(scratch);
-	row = (WireValue *) plinth_decoder_reserve(scratch, head);
-	memset(row, 0, head);
-	scratch->len = head;
-
+	memcpy(copy, tuple->t_data, tuple->t_len);
 	for (int i = 0; i < ncolumns; i++)
 	{
 		const DecoderColumn *column = &known->columns[i];
-		WireValue value = {.state = WIRE_TEXT};
-		Datum datum = values[column->number - 1];
+		int place = column->number - 1;
 
 		if (is_old && !column->in_old)
-			value.state = WIRE_ABSENT;
-		else if (nulls[column->number - 1])
-			value.state = WIRE_NULL;
-		else if (column->is_varlena &&
-				 VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(datum)))
-			value.state = WIRE_UNCHANGED;
-		else if (column->is_varlena &&
-				 (toast_raw_datum_size(datum) > DECODER_VALUE_LIMIT ||
-				  (Size) scratch->len > DECODER_TRANSACTION_LIMIT))
-			value.state = WIRE_TOO_LARGE;
-		else
+			row[i].state = WIRE_ABSENT;
+		else if (nulls[place])
+			row[i].state = WIRE_NULL;
+		else if (column->by_value && !column->at_once)
 		{
-			int start = scratch->len;
-
-			plinth_decoder_write_text(scratch, &column->type, datum);
-			value.length = scratch->len - start;
-			appendStringInfoCharMacro(scratch, '\0');
+			row[i].state = WIRE_TEXT;
+			row[i].made = NULL;
+			row[i].datum = values[place];
 		}
-		((WireValue *) scratch->data)[i] = value;
+		else
+			row[i] = keep_value(column, values[place], tuple, copy, transaction);
+	}
+	return row;
+}
+
+void
+plinth_decoder_write_column_text(StringInfo out, const WireColumn *column,
+								 Datum datum)
+{
+	plinth_decoder_write_text(out, column->writes_as, datum);
+}
+
+void
+plinth_decoder_write_column_json(StringInfo out, const WireColumn *column,
+								 Datum datum)
+{
+	plinth_decoder_write_json(out, column->writes_as, datum);
+}
+
+/*
+ * A value that is not NULL: one that lies in the tuple lies at the same place
+ * of its copy.  Others are put together for the time of the callback only, or
+ * are the old row's, or stand for those that the row is too old to have.
+ */
+static WireValue
+keep_value(const DecoderColumn *column, Datum datum, HeapTuple tuple,
+		   const char *copy, DecoderTransaction *transaction)
+{
+	WireValue value = {.state = WIRE_TEXT};
+	const char *bytes = DatumGetPointer(datum);
+	const char *start = (const char *) tuple->t_data;
+
+	if (column->is_varlena)
+	{
+		if (VARATT_IS_EXTERNAL_ONDISK(bytes))
+			return (WireValue){.state = WIRE_UNCHANGED};
+		if (toast_raw_datum_size(datum) > DECODER_VALUE_LIMIT)
+			return (WireValue){.state = WIRE_TOO_LARGE};
+	}
+	if (column->at_once)
+		return make_text(column, datum, transaction);
+
+	if (column->is_varlena && VARATT_IS_EXTERNAL(bytes))
+	{
+		struct varlena *whole =
+			detoast_external_attr((struct varlena *) unconstify(char *, bytes));
+
+		bytes = (const char *) whole;
+	}
+	else if (bytes >= start && bytes < start + tuple->t_len)
+	{
+		value.datum = PointerGetDatum(copy + (bytes - start));
+		return value;
 	}
 
-	row = MemoryContextAllocHuge(context, scratch->len);
-	memcpy(row, scratch->data, scratch->len);
-	texts = (char *) row + head;
-	for (int i = 0; i < ncolumns; i++)
-		if (row[i].state == WIRE_TEXT)
-		{
-			row[i].text = texts;
-			texts += row[i].length + 1;
-		}
+	datum = PointerGetDatum(bytes);
+	value.datum = PointerGetDatum(
+		take_room(transaction, datumGetSize(datum, false, column->length)));
+	memcpy(DatumGetPointer(value.datum), bytes,
+		   datumGetSize(datum, false, column->length));
+	return value;
+}
 
-	return row;
+static WireValue
+make_text(const DecoderColumn *column, Datum datum,
+		  DecoderTransaction *transaction)
+{
+	WireValue value = {.state = WIRE_TEXT};
+	StringInfoData text;
+	char *made;
+
+	initStringInfo(&text);
+	plinth_decoder_write_text(&text, &column->type, datum);
+	made = take_room(transaction, (Size) text.len + 1);
+	memcpy(made, text.data, (Size) text.len + 1);
+	value.made = made;
+	value.made_length = text.len;
+	return value;
+}
+
+/*
+ * Memory that lives as long as the transaction, maximally aligned.
+ */
+static void *
+take_room(DecoderTransaction *transaction, Size size)
+{
+	void *room;
+
+	size = MAXALIGN(size);
+	if (size > ROOM_SIZE / 4)
+		return MemoryContextAllocHuge(transaction->context, size);
+	if (size > transaction->room_left)
+	{
+		transaction->room = MemoryContextAlloc(transaction->context, ROOM_SIZE);
+		transaction->room_left = ROOM_SIZE;
+	}
+	room = transaction->room;
+	transaction->room += size;
+	transaction->room_left -= size;
+	return room;
 }

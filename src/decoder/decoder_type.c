@@ -84,6 +84,7 @@ plinth_decoder_type(DecoderType *type, Oid oid, DecoderTypeNeeds *needs)
 	if (type->form != DECODER_TEXT)
 	{
 		needs->settings = true;
+		needs->catalogs = true;
 		if (function >= FirstNormalObjectId)
 			needs->subtransaction = true;
 	}

@@ -64,6 +64,7 @@ typedef struct DecoderTypeNeeds
 	bool subtransaction; /* code is called that is not the server's own */
 	bool settings;		 /* its text depends on settings of the session */
 	bool composite;		 /* it holds a composite type, which may change */
+	bool catalogs;		 /* of the moment: its text cannot be made later */
 } DecoderTypeNeeds;
 
 /*

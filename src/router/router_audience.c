@@ -100,6 +100,7 @@ plinth_router_field(const RouterImage *image, AttrNumber number, const char **te
 {
 	int i = plinth_wire_column(image->relation, number);
 	const WireValue *value;
+	uint32 length;
 
 	*text = NULL;
 	if (i < 0 || image->row == NULL ||
@@ -109,7 +110,7 @@ plinth_router_field(const RouterImage *image, AttrNumber number, const char **te
 	if (value->state == WIRE_UNCHANGED && image->fallback != NULL)
 		value = &image->fallback[i];
 	if (value->state == WIRE_TEXT)
-		*text = value->text;
+		*text = plinth_wire_text(&image->relation->columns[i], value, &length);
 	return value->state == WIRE_TEXT || value->state == WIRE_NULL;
 }
 

@@ -44,6 +44,12 @@ typedef enum WireForm
 	WIRE_FORM_JSON	  /* json, jsonb: as it stands */
 } WireForm;
 
+struct WireColumn;
+
+/* Append a value of a column; what else is needed is left in the current context. */
+typedef void (*WireWrite)(StringInfo out, const struct WireColumn *column,
+						  Datum datum);
+
 typedef struct WireColumn
 {
 	const char *name;	   /* in the database's encoding */
@@ -52,6 +58,11 @@ typedef struct WireColumn
 	AttrNumber number; /* in the table; columns keep this order */
 	WireForm form;
 	bool in_key; /* part of the replica identity */
+
+	/* for values whose text has not been made: used by these alone */
+	WireWrite write_text;
+	WireWrite write_json;
+	const void *writes_as;
 } WireColumn;
 
 typedef struct WireRelation
@@ -70,7 +81,7 @@ typedef enum WireState
 {
 	WIRE_ABSENT,	/* not in this image: outside the key of an old row */
 	WIRE_NULL,		/* SQL NULL */
-	WIRE_TEXT,		/* text and length are set */
+	WIRE_TEXT,		/* there: plinth_wire_text() */
 	WIRE_UNCHANGED, /* large value that the WAL does not carry again */
 	WIRE_TOO_LARGE	/* there, but larger than what is kept */
 } WireState;
@@ -78,8 +89,9 @@ typedef enum WireState
 typedef struct WireValue
 {
 	WireState state;
-	uint32 length;	  /* of text, in bytes */
-	const char *text; /* with a terminating zero */
+	uint32 made_length; /* of made, in bytes */
+	const char *made;	/* its text, with a terminating zero, or NULL: */
+	Datum datum;		/* made from this when it is needed */
 } WireValue;
 
 /* What somebody has sent to a topic.  Texts are in the database's encoding. */
@@ -154,8 +166,7 @@ typedef struct WireView
  * Append a change as the JSON object that subscribers are sent, all members
  * but "seq": a reader puts {"seq":n, in the place of the first brace.  When
  * the object would be larger than limit bytes, new and old hold the key only
- * and errors says so.  Pure: touches no catalog, raises nothing but out of
- * memory.
+ * and errors says so.
  */
 extern void plinth_wire_write_change(StringInfo out, const WireTransaction *txn,
 									 const WireChange *change,
@@ -234,12 +245,12 @@ extern char **plinth_wire_filter_list(const WireFilter *filter, int *count);
 extern const char *plinth_wire_operator_name(WireOperator op);
 
 /*
- * Is a value equal to a filter's, which has been through its type's input
- * and output functions?  NULL, and what the WAL does not carry, is equal to
- * nothing.
+ * The text of a value in state WIRE_TEXT, as its type's output function gives
+ * it but for what becomes JSON; with a terminating zero.  In the current memory
+ * context, or as long-lived as the value.
  */
-extern bool plinth_wire_value_equals(const WireValue *value, const char *text,
-									 size_t length);
+extern const char *plinth_wire_text(const WireColumn *column,
+									const WireValue *value, uint32 *length);
 
 /* A number that differs where tuples of two layouts must not be mixed. */
 extern uint64 plinth_wire_layout(TupleDesc desc);

@@ -3,7 +3,7 @@
  * wire_change.c
  *		A change as the JSON object that its readers are sent.
  *
- * Pure: values in, text out.
+ * Pure, but for the values that its source still has to write.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,6 +63,22 @@ plinth_wire_column(const WireRelation *relation, AttrNumber number)
 		if (relation->columns[i].number == number)
 			return i;
 	return -1;
+}
+
+const char *
+plinth_wire_text(const WireColumn *column, const WireValue *value, uint32 *length)
+{
+	StringInfoData text;
+
+	if (value->made != NULL)
+	{
+		*length = value->made_length;
+		return value->made;
+	}
+	initStringInfo(&text);
+	column->write_text(&text, column, value->datum);
+	*length = text.len;
+	return text.data;
 }
 
 void
@@ -215,28 +231,34 @@ write_value(StringInfo out, const WireColumn *column, const WireValue *value)
 		appendBinaryStringInfo(out, "null", 4);
 		return;
 	}
+	if (value->made == NULL)
+	{
+		column->write_json(out, column, value->datum);
+		return;
+	}
 
 	switch (column->form)
 	{
 		case WIRE_FORM_BOOL:
-			appendStringInfoString(out, value->text[0] == 't' ? "true" : "false");
+			appendStringInfoString(out, value->made[0] == 't' ? "true" : "false");
 			return;
 		case WIRE_FORM_JSON:
-			appendBinaryStringInfo(out, value->text, value->length);
+			appendBinaryStringInfo(out, value->made, value->made_length);
 			return;
 		case WIRE_FORM_NUMBER:
 			/* NaN, Infinity and -Infinity are no JSON numbers */
-			if (value->length > 0 && value->text[value->length - 1] >= '0' &&
-				value->text[value->length - 1] <= '9')
+			if (value->made_length > 0 &&
+				value->made[value->made_length - 1] >= '0' &&
+				value->made[value->made_length - 1] <= '9')
 			{
-				appendBinaryStringInfo(out, value->text, value->length);
+				appendBinaryStringInfo(out, value->made, value->made_length);
 				return;
 			}
 			break;
 		case WIRE_FORM_STRING:
 			break;
 	}
-	plinth_json_string(out, value->text, value->length);
+	plinth_json_string(out, value->made, value->made_length);
 }
 
 static bool

@@ -163,13 +163,6 @@ plinth_wire_operator_name(WireOperator op)
 	return NULL; /* keep the compiler quiet */
 }
 
-bool
-plinth_wire_value_equals(const WireValue *value, const char *text, size_t length)
-{
-	return value->state == WIRE_TEXT && value->length == length &&
-		   memcmp(value->text, text, length) == 0;
-}
-
 static bool
 find_operator(const char *name, size_t length, WireOperator *op)
 {

@@ -48,7 +48,7 @@
 
 /* Bounds of a turn. */
 #define STREAM_TRANSACTIONS 1000
-#define STREAM_MEMORY ((Size) 16 * 1024 * 1024)
+#define STREAM_MEMORY ((Size) 2 * 1024 * 1024)
 
 /* Tries to deliver a transaction before its readers get a gap. */
 #define STREAM_TRIES 2
