@@ -11,7 +11,12 @@
 
 #include "wire/wire.h"
 
+#include "utils/memutils.h"
+
 #include "base/json_out.h"
+
+/* A buffer that has grown beyond this is given back. */
+#define TEXT_KEEP (64 * 1024)
 
 /* Which values of a row are written. */
 typedef enum RowPart
@@ -68,17 +73,29 @@ plinth_wire_column(const WireRelation *relation, AttrNumber number)
 const char *
 plinth_wire_text(const WireColumn *column, const WireValue *value, uint32 *length)
 {
-	StringInfoData text;
+	static StringInfoData text = {0};
 
 	if (value->made != NULL)
 	{
 		*length = value->made_length;
 		return value->made;
 	}
-	initStringInfo(&text);
+
+	/* what is kept of the thousands of a turn is as short as can be */
+	if (text.data == NULL || text.maxlen > TEXT_KEEP)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+		if (text.data != NULL)
+			pfree(text.data);
+		text.data = NULL;
+		initStringInfo(&text);
+		MemoryContextSwitchTo(old_context);
+	}
+	resetStringInfo(&text);
 	column->write_text(&text, column, value->datum);
 	*length = text.len;
-	return text.data;
+	return memcpy(palloc((Size) text.len + 1), text.data, (Size) text.len + 1);
 }
 
 void
