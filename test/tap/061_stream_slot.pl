@@ -53,9 +53,9 @@ sub events
 # --- a burst of more than three times the bound, in one transaction and in many
 my $pid = worker();
 my $start = sql('SELECT pg_current_wal_lsn()');
-sql(q{INSERT INTO item SELECT n, repeat('x', 1000) FROM generate_series(1, 30000) AS n});
-sql(q{DO $$ BEGIN FOR i IN 1 .. 300 LOOP
-		INSERT INTO item SELECT 30000 + i * 100 + n, repeat('x', 1000) FROM generate_series(1, 100) AS n; COMMIT;
+sql(q{INSERT INTO item SELECT n, repeat('x', 1000) FROM generate_series(1, 10000) AS n});
+sql(q{DO $$ BEGIN FOR i IN 1 .. 500 LOOP
+		INSERT INTO item SELECT 10000 + i * 100 + n, repeat('x', 1000) FROM generate_series(1, 100) AS n; COMMIT;
 	END LOOP; END $$});
 sql(q{INSERT INTO item VALUES (0, 'behind the burst')});
 cmp_ok(sql("SELECT pg_current_wal_lsn() - '$start'::pg_lsn"), '>', 3 * 16 * 1024 * 1024,
