@@ -262,7 +262,8 @@ parse_time(const char *field, size_t length, int64 *seconds)
 	char again[SECRETS_TIME_SIZE];
 	struct tm t = {0};
 
-	if (length != sizeof(text) - 1)
+	/* a zero byte would end the comparison before the field ends */
+	if (length != sizeof(text) - 1 || memchr(field, '\0', length) != NULL)
 		return false;
 	memcpy(text, field, length);
 	text[length] = '\0';
