@@ -33,10 +33,11 @@
 #define QUEUE_BLOCK_BYTES 508
 #define QUEUE_NONE (-1)
 
+/* The bytes come first, so that they are aligned as the blocks are. */
 typedef struct QueueBlock
 {
-	int next;
 	char bytes[QUEUE_BLOCK_BYTES];
+	int next;
 } QueueBlock;
 
 /* The first bytes of a message. */

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
@@ -49,6 +50,7 @@ static void check_claims_size(const ClaimsIdentity *claims);
 static void enter(RouterSubscription *sub, const char *claims,
 				  const char *filter);
 pg_noreturn static void raise_texts_full(void);
+static void require_topic_as(const ClaimsIdentity *claims, const char *topic);
 static void raise_problem(const RouterProblem *problem);
 
 /*
@@ -142,11 +144,12 @@ plinth_sql_router_unsubscribe(PG_FUNCTION_ARGS)
  * plinth.realtime_renew(subscription_id int8, session_key text, token text)
  *		-> void
  *
- * Let a subscription live until a new token of its user ends.
+ * Let a subscription live until a new token of its user ends.  Whether that
+ * user may read from a topic is asked again.
  *
- * Errors: 28000 the token is not good; 42501 it is another user's, or the
- * key another's; P0002 no such subscription; 53400 no room for its claims;
- * 55000 it has ended.
+ * Errors: 28000 the token is not good; 42501 it is another user's, the key
+ * another's, or the topic not for the user any more; P0002 no such
+ * subscription; 53400 no room for its claims; 55000 it has ended.
  */
 PG_FUNCTION_INFO_V1(plinth_sql_router_renew);
 Datum
@@ -165,6 +168,8 @@ plinth_sql_router_renew(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for this subscription"),
 						errdetail("The token is another user's.")));
+	if (!OidIsValid(sub.relid))
+		require_topic_as(claims, sub.topic);
 	check_claims_size(claims);
 	switch (plinth_router_extend(sub.id, claims->expires_at, claims->json))
 	{
@@ -439,6 +444,21 @@ raise_texts_full(void)
 			 errdetail("The memory for their claims and filters is used up."),
 			 errhint("Increase \"plinth.realtime_max_subscriptions\" and "
 					 "restart the server.")));
+}
+
+/*
+ * Raise 42501 unless a user may read from a topic: asked with the claims of
+ * its token in force, which the server takes back afterwards, and after an
+ * error with the transaction.
+ */
+static void
+require_topic_as(const ClaimsIdentity *claims, const char *topic)
+{
+	int level = NewGUCNestLevel();
+
+	plinth_claims_set_verified(claims->json, true);
+	plinth_topic_require(topic, TOPIC_READ);
+	AtEOXact_GUC(false, level);
 }
 
 /*

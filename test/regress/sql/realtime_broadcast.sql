@@ -236,6 +236,21 @@ SET ROLE service_role;
 SELECT realtime.may_use('regress:you', 'write') AS service;
 RESET ROLE;
 
+-- a subscription is asked again when it is renewed, as the user of the token
+SELECT plinth.jwt_sign('{"sub":"00000000-0000-4000-8000-00000000dba1","role":"authenticated"}') AS token \gset
+SET request.jwt.claims = :'ada';
+SET ROLE authenticated;
+SELECT * FROM realtime.subscribe('regress private') \gset private_
+SET request.jwt.claims = '';
+SELECT realtime.renew(:private_subscription_id, :'private_session_key', :'token');
+SELECT auth.uid() IS NULL AS nobody;
+RESET ROLE;
+UPDATE realtime.channels SET created_by = NULL WHERE name = 'regress private';
+SET ROLE authenticated;
+SELECT regress_broadcast.outcome(format('SELECT realtime.renew(%s, %L, %L)', :private_subscription_id, :'private_session_key', :'token'));
+SELECT auth.uid() IS NULL AS nobody;
+RESET ROLE;
+
 -- a rule whose function is gone, or became volatile, lets nobody in
 ALTER FUNCTION regress_broadcast.longer(text, text) VOLATILE;
 DROP FUNCTION regress_broadcast.only_read(text, text);
