@@ -13,44 +13,31 @@
 #include "pgtime.h"
 #include "utils/timestamp.h"
 
+/* The same byte eight times, and what finds a byte that is zero. */
+#define EIGHT(byte) (UINT64CONST(0x0101010101010101) * (byte))
+#define HAS_ZERO(word) (((word) -EIGHT(0x01)) & ~(word) &EIGHT(0x80))
+
+static size_t plain_length(const char *text, size_t length);
+static void write_escape(StringInfo out, unsigned char c);
+
 void
 plinth_json_string(StringInfo out, const char *text, size_t length)
 {
 	const char *const end = text + length;
-	const char *run = text; /* what needs no escape and is not written yet */
+	size_t plain = plain_length(text, length);
 
-	appendStringInfoCharMacro(out, '"');
-	for (const char *p = text; p < end; p++)
+	/* most strings need no escape */
+	enlargeStringInfo(out, length + 2);
+	out->data[out->len++] = '"';
+	memcpy(out->data + out->len, text, plain);
+	out->len += plain;
+
+	for (text += plain; text < end; text += plain)
 	{
-		unsigned char c = (unsigned char) *p;
-
-		if (likely(c >= ' ' && c != '"' && c != '\\'))
-			continue;
-
-		appendBinaryStringInfo(out, run, p - run);
-		run = p + 1;
-		switch (c)
-		{
-			case '"':
-			case '\\':
-				appendStringInfoCharMacro(out, '\\');
-				appendStringInfoCharMacro(out, c);
-				break;
-			case '\n':
-				appendBinaryStringInfo(out, "\\n", 2);
-				break;
-			case '\r':
-				appendBinaryStringInfo(out, "\\r", 2);
-				break;
-			case '\t':
-				appendBinaryStringInfo(out, "\\t", 2);
-				break;
-			default:
-				appendStringInfo(out, "\\u%04x", c);
-				break;
-		}
+		write_escape(out, (unsigned char) *text++);
+		plain = plain_length(text, end - text);
+		appendBinaryStringInfo(out, text, plain);
 	}
-	appendBinaryStringInfo(out, run, end - run);
 	appendStringInfoCharMacro(out, '"');
 }
 
@@ -103,4 +90,56 @@ plinth_json_uuid(StringInfo out, const pg_uuid_t *uuid)
 	plinth_bytes_to_hex(uuid->data, UUID_LEN, hex);
 	appendStringInfo(out, "\"%.8s-%.4s-%.4s-%.4s-%.12s\"", hex, hex + 8,
 					 hex + 12, hex + 16, hex + 20);
+}
+
+/*
+ * How many bytes from here need no escape?  Looks at eight at a time.
+ */
+static size_t
+plain_length(const char *text, size_t length)
+{
+	size_t i = 0;
+
+	for (; i + sizeof(uint64) <= length; i += sizeof(uint64))
+	{
+		uint64 word;
+
+		memcpy(&word, text + i, sizeof(word));
+		if (((word - EIGHT(' ')) & ~word & EIGHT(0x80)) != 0 ||
+			HAS_ZERO(word ^ EIGHT('"')) != 0 || HAS_ZERO(word ^ EIGHT('\\')) != 0)
+			break;
+	}
+	for (; i < length; i++)
+	{
+		unsigned char c = (unsigned char) text[i];
+
+		if (c < ' ' || c == '"' || c == '\\')
+			break;
+	}
+	return i;
+}
+
+static void
+write_escape(StringInfo out, unsigned char c)
+{
+	switch (c)
+	{
+		case '"':
+		case '\\':
+			appendStringInfoCharMacro(out, '\\');
+			appendStringInfoCharMacro(out, c);
+			break;
+		case '\n':
+			appendBinaryStringInfo(out, "\\n", 2);
+			break;
+		case '\r':
+			appendBinaryStringInfo(out, "\\r", 2);
+			break;
+		case '\t':
+			appendBinaryStringInfo(out, "\\t", 2);
+			break;
+		default:
+			appendStringInfo(out, "\\u%04x", c);
+			break;
+	}
 }
