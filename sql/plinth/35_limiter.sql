@@ -145,8 +145,8 @@ RETURN (
 	SELECT CASE WHEN rate_limit_headers.remaining IS NULL THEN '{}'::pg_catalog.jsonb
 		ELSE pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
 			'X-RateLimit-Remaining', left_over.requests::pg_catalog.text,
-			'X-RateLimit-Reset', pg_catalog.trunc(
-				EXTRACT(epoch FROM rate_limit_headers.reset) OPERATOR(pg_catalog.*) 1000)::pg_catalog.text,
+			'X-RateLimit-Reset', CASE WHEN pg_catalog.isfinite(rate_limit_headers.reset) THEN pg_catalog.trunc(
+				EXTRACT(epoch FROM rate_limit_headers.reset) OPERATOR(pg_catalog.*) 1000)::pg_catalog.text END,
 			'RateLimit-Policy', '"default";q=' OPERATOR(pg_catalog.||) rate_limit_headers.max_requests::pg_catalog.text
 				OPERATOR(pg_catalog.||) COALESCE(
 					';w=' OPERATOR(pg_catalog.||) rate_limit_headers.window_seconds::pg_catalog.text, ''),
@@ -158,8 +158,9 @@ RETURN (
 		END
 	FROM (SELECT
 		GREATEST(rate_limit_headers.remaining, 0) AS requests,
-		GREATEST(pg_catalog.ceil(EXTRACT(epoch FROM rate_limit_headers.reset
-			OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp())), 0)::pg_catalog.int8 AS seconds) AS left_over
+		CASE WHEN pg_catalog.isfinite(rate_limit_headers.reset) THEN
+			GREATEST(pg_catalog.ceil(EXTRACT(epoch FROM rate_limit_headers.reset
+				OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp())), 0)::pg_catalog.int8 END AS seconds) AS left_over
 );
 
 COMMENT ON FUNCTION plinth.rate_limit_headers(integer, timestamptz, integer, integer) IS

@@ -141,6 +141,7 @@ SELECT plinth.rate_limit_headers(0, '2000-01-01 00:00+00') AS nothing_left;
 SELECT (plinth.rate_limit_headers(0, clock_timestamp() + '90 s') ->> 'Retry-After')::int BETWEEN 80 AND 90 AS retry_after;
 SELECT plinth.rate_limit_headers(NULL, NULL) AS no_limit;
 SELECT plinth.rate_limit_headers(3, NULL) AS no_reset;
+SELECT plinth.rate_limit_headers(3, 'infinity', 100, 60) AS never, plinth.rate_limit_headers(0, '-infinity') AS always;
 
 --
 -- Users
