@@ -460,8 +460,6 @@ hashes(const RouterCondition *condition)
 		case UUIDOID:
 		case NAMEOID:
 		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
 			return true;
 		case TEXTOID:
 		case VARCHAROID:

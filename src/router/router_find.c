@@ -64,6 +64,7 @@ plinth_router_find(RouterRound *round, const WireTransaction *txn,
 	dlist_iter path_iter;
 	dlist_iter iter;
 
+	round->txn = txn;
 	if (change->relation == NULL)
 	{
 		(void) add_case(round, txn, change);
@@ -334,6 +335,9 @@ touch(RouterRound *round, RouterLocal *local, int which, RouterVerdict verdict)
 {
 	RouterCandidate *candidate;
 
+	if (local->stamp != next_stamp &&
+		!plinth_router_concerns(&local->sub, round->txn, round->now))
+		return;
 	if (local->stamp != next_stamp)
 	{
 		round->candidates = plinth_router_grow(

@@ -177,6 +177,13 @@ extern RouterReader *plinth_router_readers_of_topic(const char *topic,
 													int *nreaders);
 
 /*
+ * Is a subscription to be told of a transaction: is it not over by now, and
+ * did it not begin after it?
+ */
+extern bool plinth_router_concerns(const RouterSubscription *sub,
+								   const WireTransaction *txn, TimestampTz now);
+
+/*
  * Add a subscription to an array of readers that grows in the current memory
  * context, unless it is over by now or began after the transaction.
  */

@@ -39,8 +39,9 @@ typedef struct RouterRound
 	MemoryContext context;
 	ExprContext *econtext;
 	TimestampTz now;
-	uint64 number;		/* tells this round from others */
-	RouterTable *table; /* the slots are for this table's rows */
+	uint64 number;				/* tells this round from others */
+	const WireTransaction *txn; /* whose changes are looked at */
+	RouterTable *table;			/* the slots are for this table's rows */
 	TupleTableSlot *slots[2];
 	int ncases;
 	int cases_size;

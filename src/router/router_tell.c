@@ -289,6 +289,21 @@ add_reader(RouterRound *round, const RouterCase *told, RouterMatch *match,
 }
 
 /*
+ * Is a subscription to be told of a transaction?
+ */
+bool
+plinth_router_concerns(const RouterSubscription *sub,
+					   const WireTransaction *txn, TimestampTz now)
+{
+	if (sub->expires_at <= now)
+		return false;
+
+	/* Committed, and visible to all, before the subscription began. */
+	return txn == NULL || txn->commit_lsn >= sub->start_lsn ||
+		   !TransactionIdPrecedes(txn->xid, sub->start_xmin);
+}
+
+/*
  * Add a subscription to an array of readers.
  */
 RouterReader *
@@ -298,12 +313,7 @@ plinth_router_add_reader(RouterReader *readers, int *nreaders,
 {
 	RouterReader *reader;
 
-	if (sub->expires_at <= now)
-		return readers;
-
-	/* Committed, and visible to all, before the subscription began. */
-	if (txn != NULL && txn->commit_lsn < sub->start_lsn &&
-		TransactionIdPrecedes(txn->xid, sub->start_xmin))
+	if (!plinth_router_concerns(sub, txn, now))
 		return readers;
 
 	/* The array grows whenever the count is a power of two. */
