@@ -85,6 +85,7 @@ extern void (*plinth_claims_user_changed)(void);
  * set the role setting as well, or it is asked about itself.
  */
 extern bool plinth_claims_is_service(void);
+extern bool plinth_claims_is_service_role(Oid role);
 
 /*
  * Refuse who may not read what the server keeps of its work: 42501 unless the

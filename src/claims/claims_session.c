@@ -188,11 +188,13 @@ plinth_claims_set_verified(const char *json, bool is_local)
 bool
 plinth_claims_is_service(void)
 {
-	Oid role = GetOuterUserId();
+	return !InSecurityRestrictedOperation() &&
+		   plinth_claims_is_service_role(GetOuterUserId());
+}
 
-	if (InSecurityRestrictedOperation())
-		return false;
-
+bool
+plinth_claims_is_service_role(Oid role)
+{
 	return superuser_arg(role) ||
 		   role == get_role_oid(PLINTH_SERVICE_ROLE, true) ||
 		   role == get_role_oid(PLINTH_OWNER_ROLE, true);

@@ -89,6 +89,7 @@ plinth_router_expire(void)
 				plinth_router_settle(table);
 	}
 
+	plinth_router_recheck_topics();
 	costs_due = false;
 	now = GetCurrentTimestamp();
 	for (int i = 0; i < plinth_router_max_subscriptions; i++)
@@ -119,7 +120,7 @@ plinth_router_due(void)
 	if (!plinth_router_attached())
 		return false;
 	plinth_router_synchronize();
-	if (any_stale || notices_due || costs_due)
+	if (any_stale || notices_due || costs_due || plinth_router_topics_due())
 		return true;
 	for (int i = 0; i < plinth_router_max_subscriptions; i++)
 		if (locals[i] != NULL && plinth_router_over(&locals[i]->sub, now))

@@ -62,6 +62,8 @@ struct RouterLocal
 	dlist_node group_node;		 /* in its group */
 	RouterGroup *group;			 /* NULL while it is new */
 	RouterTopic *topic;			 /* when it follows one, and node is there */
+	dlist_node topic_node;		 /* and in the order of being asked again */
+	int64 asked_ms;				 /* when its right to it was asked last */
 	RouterIdentity *identity;	 /* when it is in a group */
 	RouterFilter *filter;		 /* when it is in a group and has one */
 	int nplaces;
@@ -162,7 +164,13 @@ extern void plinth_router_leave(RouterLocal *local);
 extern dlist_head *plinth_router_bucket(const RouterGroup *group,
 										const char *user, const char *value);
 
-/* router_topic.c: those that follow a topic; the table is in the context. */
+/*
+ * router_topic.c: those that follow a topic; the table is in the context.  Some
+ * of them are asked again whether they may, now and then, and end when they
+ * may not; in a transaction, for a bounded time.
+ */
+extern bool plinth_router_topics_due(void);
+extern void plinth_router_recheck_topics(void);
 extern void plinth_router_reset_topics(MemoryContext context);
 extern void plinth_router_follow_topic(RouterLocal *local);
 extern void plinth_router_leave_topic(RouterLocal *local);

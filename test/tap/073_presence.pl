@@ -101,6 +101,15 @@ my $discarded = session('ada');
 my $pool = $node->background_psql($db, extra_params => [ '-U', 'regress_plinth_pool' ]);
 my $claims = qq{set_config('request.jwt.claims', '{"sub":"$user{ada}","role":"authenticated"}', true)};
 
+# one loses the right to a topic while it follows it, another one does not
+sql(qq{
+	INSERT INTO auth.users (id, email) VALUES ('$user{ada}', 'ada\@example.org');
+	INSERT INTO realtime.channels (name, kind, created_by) VALUES
+		('taken', 'private', '$user{ada}'), ('kept', 'private', '$user{ada}')});
+my $taken = subscribe($tied, 'taken');
+my $kept = subscribe($tied, 'kept');
+sql(q{UPDATE realtime.channels SET created_by = NULL WHERE name = 'taken'});
+
 track($tied, 'hall', 1);
 track($discarded, 'hall', 2);
 $discarded->query_safe('DISCARD ALL');
@@ -257,6 +266,10 @@ while (time - $silent_since < 120 && present('hall') ne '1 4')
 cmp_ok(time - $silent_since, '>=', 59, 'nobody leaves before a minute is over');
 ok(told($hall, left(2)) && told($hall, left(3)), 'two have left then');
 is(present('hall'), '1 4', 'who is held by a session, and who was heard of, stays');
+
+ok(told($taken, '{"eventType":"end","reason":"the topic is not for the subscriber any more"}'), 'a topic that was taken away ends');
+sql(q{SELECT realtime.broadcast('kept', 'still', '1')});
+ok(told($kept, '{"event":"still"}'), 'another one goes on');
 
 #
 # The server
