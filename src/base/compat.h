@@ -196,4 +196,20 @@
 #define PLINTH_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* 18 names the state of a decoded transaction as a question. */
+#if PG_VERSION_NUM >= 180000
+#define plinth_txn_is_prepared(txn) rbtxn_is_prepared(txn)
+#else
+#define plinth_txn_is_prepared(txn) rbtxn_prepared(txn)
+#endif
+
+/* 18 takes bytes as such for base64. */
+#if PG_VERSION_NUM >= 180000
+#define plinth_b64_encode(bytes, length, text, size) \
+	pg_b64_encode((const uint8 *) (bytes), length, text, size)
+#else
+#define plinth_b64_encode(bytes, length, text, size) \
+	pg_b64_encode((const char *) (bytes), length, text, size)
+#endif
+
 #endif /* PLINTH_COMPAT_H */

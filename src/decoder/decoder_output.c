@@ -362,8 +362,9 @@ open_transaction(DecoderOutput *output, ReorderBufferTXN *txn)
 		return;
 
 	output->begun = true;
-	write_record(output, "BEGIN", txn->xid, rbtxn_prepared(txn) ? txn->gid : NULL,
-				 txn->final_lsn, txn->xact_time.commit_time);
+	write_record(output, "BEGIN", txn->xid,
+				 plinth_txn_is_prepared(txn) ? txn->gid : NULL, txn->final_lsn,
+				 txn->xact_time.commit_time);
 }
 
 /*
@@ -379,7 +380,7 @@ plinth_decoder_output_head(DecoderOutput *output, ReorderBufferTXN *txn,
 	StringInfo head = &output->head;
 
 	resetStringInfo(head);
-	if (options->include_xids || output->streaming || rbtxn_prepared(txn))
+	if (options->include_xids || output->streaming || plinth_txn_is_prepared(txn))
 		appendStringInfo(head, ",\"xid\":%u", txn->xid);
 	if (output->streaming && TransactionIdIsValid(sub_xid) && sub_xid != txn->xid)
 		appendStringInfo(head, ",\"subxid\":%u", sub_xid);
@@ -452,7 +453,7 @@ write_content(StringInfo out, const char *bytes, Size length)
 
 	size = pg_b64_enc_len((int) length);
 	encoded = MemoryContextAllocHuge(CurrentMemoryContext, (Size) size + 1);
-	size = pg_b64_encode(bytes, (int) length, encoded, size);
+	size = plinth_b64_encode(bytes, (int) length, encoded, size);
 	plinth_json_name(out, "content_base64");
 	plinth_json_string(out, encoded, Max(size, 0));
 	pfree(encoded);
