@@ -2,7 +2,7 @@
 -- DECODER_TYPES
 -- Every type in a decoded row as to_jsonb(row) shows it.
 --
--- Needs: setup; wal_level = logical
+-- Needs: setup; the stream worker of this database
 -- Leaves: nothing
 --
 SET client_min_messages = warning;
@@ -216,6 +216,78 @@ INSERT INTO regress_types.odd_json VALUES (1, '{"zero": "\u0000"}'), (2, '[1e200
 SELECT data::jsonb #> '{new,id}' AS id, jsonb_typeof(data::jsonb #> '{new,doc}') AS doc
 FROM pg_logical_slot_get_changes('regress_plinth_types', NULL, NULL)
 WHERE data::json ->> 'table' = 'odd_json';
+
+--
+-- The stream worker shows the same, though it keeps rows as they are and makes
+-- the text of their values when a message is written
+--
+CREATE TABLE regress_types.wide (id int PRIMARY KEY);
+DO $$
+DECLARE
+	s	record;
+BEGIN
+	FOR s IN SELECT type, 'v_' || btrim(type, '"') AS name, vals FROM regress_types.sample WHERE vals <> '{}' ORDER BY type COLLATE "C" LOOP
+		EXECUTE format('ALTER TABLE regress_types.wide ADD %I %s, ADD %I %s[], ADD %I regress_types.%I', s.name, s.type, 'l_' || s.name, s.type, 'c_' || s.name, 'c_' || s.name);
+	END LOOP;
+END $$;
+ALTER TABLE regress_types.wide ADD mood regress_types.mood, ADD pairs regress_types.hstore, ADD slow regress_types.slow;
+ALTER TABLE regress_types.wide REPLICA IDENTITY FULL;
+GRANT USAGE ON SCHEMA regress_types TO authenticated;
+GRANT SELECT ON regress_types.wide TO authenticated;
+ALTER PUBLICATION plinth_realtime ADD TABLE regress_types.wide;
+
+SELECT set_config('request.jwt.claims', '{"sub":"00000000-0000-4000-8000-0000000000a1","role":"authenticated"}', false) <> '' AS claims;
+SET ROLE authenticated;
+SELECT subscription_id AS sub, session_key AS key FROM realtime.subscribe('types', 'regress_types', 'wide') \gset
+SELECT set_config('regress.sub', :'sub', false) <> '' AND set_config('regress.key', :'key', false) <> '' AS kept;
+RESET ROLE;
+
+-- each sample in one row or another; then all rows change, and one goes that
+-- is older than a column
+CREATE TABLE regress_types.wanted (event text, n int, new jsonb, old jsonb);
+DO $$
+DECLARE
+	s	record;
+BEGIN
+	FOR n IN 1 .. (SELECT max(cardinality(vals)) FROM regress_types.sample) LOOP
+		INSERT INTO regress_types.wide (id, mood, pairs, slow) VALUES (n, 'fine', 'a=>1', 'a');
+		FOR s IN SELECT type, 'v_' || btrim(type, '"') AS name, vals FROM regress_types.sample WHERE cardinality(vals) >= n LOOP
+			EXECUTE format('UPDATE regress_types.wide SET %I = $1[$2]::%s, %I = $1::%s[], %I = ROW($1[$2]::%s, $2) WHERE id = $2',
+				s.name, s.type, 'l_' || s.name, s.type, 'c_' || s.name, s.type) USING s.vals, n;
+		END LOOP;
+	END LOOP;
+END $$;
+ALTER TABLE regress_types.wide ADD later text DEFAULT 'added';
+INSERT INTO regress_types.wanted SELECT 'DELETE', id, '{}', to_jsonb(w) || '{"slow": "a"}' FROM regress_types.wide AS w;
+DELETE FROM regress_types.wide;
+
+CREATE TEMPORARY TABLE got (seq bigint, event text, payload jsonb);
+DO $$
+DECLARE
+	deadline	timestamptz := clock_timestamp() + interval '30 s';
+BEGIN
+	WHILE clock_timestamp() < deadline AND (SELECT count(*) < (SELECT count(*) FROM regress_types.wanted) FROM got WHERE event = 'DELETE') LOOP
+		PERFORM pg_sleep(0.02);
+		INSERT INTO got SELECT seq, event, payload
+		FROM realtime.poll(current_setting('regress.sub')::bigint, current_setting('regress.key'), coalesce((SELECT max(seq) FROM got), 0), 1000);
+	END LOOP;
+END $$;
+
+-- the last UPDATE of a row and its DELETE have what the row had
+SELECT w.n, e.key, left((w.old -> e.key)::text, 100) AS wanted, left(e.value::text, 100) AS got
+FROM regress_types.wanted AS w
+JOIN got AS g ON g.event = 'DELETE' AND (g.payload #>> '{old,id}')::int = w.n, jsonb_each(g.payload -> 'old') AS e
+WHERE e.value IS DISTINCT FROM w.old -> e.key
+ORDER BY 1, 2;
+SELECT count(*) = (SELECT count(*) FROM regress_types.wanted) AS all_deleted, bool_and(payload -> 'unchanged' = '[]') AS complete
+FROM got WHERE event = 'DELETE';
+SELECT count(*) AS differences
+FROM (SELECT DISTINCT ON (payload #>> '{new,id}') payload FROM got WHERE event = 'UPDATE' ORDER BY payload #>> '{new,id}', seq DESC) AS g
+JOIN regress_types.wanted AS w ON (g.payload #>> '{new,id}')::int = w.n
+WHERE g.payload -> 'new' <> w.old - 'later';
+SELECT realtime.unsubscribe(:sub, :'key');
+ALTER PUBLICATION plinth_realtime DROP TABLE regress_types.wide;
+RESET request.jwt.claims;
 
 SELECT pg_drop_replication_slot('regress_plinth_types');
 DROP SCHEMA regress_types CASCADE;
