@@ -214,7 +214,10 @@ plinth_router_reset_index(void)
 	tables = hash_create("plinth router tables", 64, &info,
 						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	plinth_router_reset_topics(plinth_router_index_context);
-	any_stale = notices_due = costs_due = false;
+	notices_due = costs_due = false;
+
+	/* what is there already is looked at without waiting for a change */
+	any_stale = true;
 
 	/*
 	 * Far enough from any generation that the first look takes in every slot:
