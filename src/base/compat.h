@@ -212,4 +212,13 @@
 	pg_b64_encode((const char *) (bytes), length, text, size)
 #endif
 
+/* 18 asks whether a plan writes to the relation. */
+#if PG_VERSION_NUM >= 180000
+#define plinth_range_table_relation(estate, rti) \
+	ExecGetRangeTableRelation(estate, rti, false)
+#else
+#define plinth_range_table_relation(estate, rti) \
+	ExecGetRangeTableRelation(estate, rti)
+#endif
+
 #endif /* PLINTH_COMPAT_H */

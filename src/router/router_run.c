@@ -168,7 +168,7 @@ aim_at_leaf(AskTarget *target, EState *estate, Oid leaf)
 		if (rt_fetch(entry, target->range_table)->relid == leaf)
 		{
 			target->entry = entry;
-			target->rel = ExecGetRangeTableRelation(estate, entry);
+			target->rel = plinth_range_table_relation(estate, entry);
 			target->map = convert_tuples_by_name(RelationGetDescr(target->root),
 												 RelationGetDescr(target->rel));
 			return true;
