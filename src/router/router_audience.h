@@ -87,6 +87,9 @@ extern bool plinth_router_guarded(void (*step)(void *arg), void *arg,
 extern void plinth_router_start_limit(void);
 extern void plinth_router_stop_limit(void);
 
+/* Before a further row: the limit is for one, or nearly so. */
+extern void plinth_router_extend_limit(void);
+
 /* What of an error is for the subscriber's eyes; palloc'd. */
 extern char *plinth_router_describe_error(const ErrorData *error);
 

@@ -25,12 +25,14 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 /* The second stage comes at so many times the limit. */
 #define GUARD_LAST_STAGE 10
 
 static bool registered = false;
 static TimeoutId last_stage;
+static TimestampTz started_at;
 static Oid running_table = InvalidOid;
 static volatile sig_atomic_t gave_up = false;
 
@@ -79,9 +81,25 @@ plinth_router_start_limit(void)
 {
 	if (!registered)
 		register_last_stage();
+	started_at = GetCurrentTimestamp();
 	enable_timeout_after(STATEMENT_TIMEOUT, plinth_router_policy_timeout);
 	enable_timeout_after(last_stage,
 						 plinth_router_policy_timeout * GUARD_LAST_STAGE);
+}
+
+/*
+ * Setting a timer costs about as much as judging a simple row, so that it is
+ * set anew only when an eighth of the limit is used up.
+ */
+void
+plinth_router_extend_limit(void)
+{
+	if (GetCurrentTimestamp() - started_at >
+		plinth_router_policy_timeout * INT64CONST(1000) / 8)
+	{
+		plinth_router_stop_limit();
+		plinth_router_start_limit();
+	}
 }
 
 /*

@@ -32,7 +32,8 @@ MemoryContext plinth_router_index_context = NULL;
 static RouterLocal **locals = NULL; /* by slot */
 static HTAB *tables = NULL;
 static uint64 seen_generation = 0;
-static bool any_stale = false;
+static uint64 settle_wanted = 0; /* grows when a table has to be settled */
+static uint64 settle_done = 0;	 /* as much of it has been worked off */
 static bool notices_due = false;
 static bool costs_due = false;
 
@@ -71,8 +72,6 @@ plinth_router_wants(Oid relid)
 void
 plinth_router_expire(void)
 {
-	HASH_SEQ_STATUS scan;
-	RouterTable *table;
 	TimestampTz now;
 
 	if (!plinth_router_attached())
@@ -80,16 +79,8 @@ plinth_router_expire(void)
 	AcceptInvalidationMessages();
 	plinth_router_synchronize();
 
-	if (any_stale)
-	{
-		any_stale = false;
-		hash_seq_init(&scan, tables);
-		while ((table = hash_seq_search(&scan)) != NULL)
-			if (table->live > 0)
-				plinth_router_settle(table);
-	}
+	plinth_router_settle_all();
 
-	plinth_router_recheck_topics();
 	costs_due = false;
 	now = GetCurrentTimestamp();
 	for (int i = 0; i < plinth_router_max_subscriptions; i++)
@@ -120,12 +111,36 @@ plinth_router_due(void)
 	if (!plinth_router_attached())
 		return false;
 	plinth_router_synchronize();
-	if (any_stale || notices_due || costs_due || plinth_router_topics_due())
+	if (settle_done != settle_wanted || notices_due || costs_due ||
+		plinth_router_topics_due())
 		return true;
 	for (int i = 0; i < plinth_router_max_subscriptions; i++)
 		if (locals[i] != NULL && plinth_router_over(&locals[i]->sub, now))
 			return true;
 	return false;
+}
+
+/*
+ * Bring all tables up to date that are not.  Runs in a transaction, while
+ * nobody holds on to a route or a group.
+ */
+void
+plinth_router_settle_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	RouterTable *table;
+
+	/* compiling the one may make another stale */
+	while (settle_done != settle_wanted)
+	{
+		uint64 done = settle_wanted;
+
+		hash_seq_init(&scan, tables);
+		while ((table = hash_seq_search(&scan)) != NULL)
+			if (table->live > 0)
+				plinth_router_settle(table);
+		settle_done = done;
+	}
 }
 
 /*
@@ -217,7 +232,7 @@ plinth_router_reset_index(void)
 	notices_due = costs_due = false;
 
 	/* what is there already is looked at without waiting for a change */
-	any_stale = true;
+	settle_wanted++;
 
 	/*
 	 * Far enough from any generation that the first look takes in every slot:
@@ -262,7 +277,10 @@ on_relcache_change(Datum arg, Oid relid)
 	}
 	table = hash_search(tables, &relid, HASH_FIND, NULL);
 	if (table != NULL)
-		table->stale = any_stale = true;
+	{
+		table->stale = true;
+		settle_wanted++;
+	}
 }
 
 /*
@@ -278,7 +296,10 @@ on_catalog_change(Datum arg, int cacheid, uint32 hash)
 		return;
 	hash_seq_init(&scan, tables);
 	while ((table = hash_seq_search(&scan)) != NULL)
-		table->stale = any_stale = true;
+	{
+		table->stale = true;
+		settle_wanted++;
+	}
 }
 
 /*
@@ -384,6 +405,7 @@ enlist(RouterLocal *local)
 	table->live++;
 	dlist_push_tail(&table->fresh, &local->node);
 	local->listed = true;
+	settle_wanted++;
 }
 
 /*

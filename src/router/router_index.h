@@ -153,6 +153,7 @@ extern void plinth_router_reset_places(void);
  * where they are missing or stale, and who has none any more is ended.
  */
 extern void plinth_router_settle(RouterTable *table);
+extern void plinth_router_settle_all(void);
 
 /* Take a subscription out of its group, if it is in one. */
 extern void plinth_router_leave(RouterLocal *local);

@@ -32,10 +32,13 @@
 #define ROUND_QUESTIONS 20000
 #define ROUND_CANDIDATES 200000
 
+/* And when the questions are likely to take so long, in microseconds. */
+#define ROUND_US 250000.0
+
 static uint64 rounds = 0;
+static double question_us = 10; /* on average, lately */
 
 static void await_visible(const WireTransaction *txn);
-static void settle_tables(const RouterTurn *turn);
 static bool round_is_full(const RouterRound *round);
 static void ask(RouterRound *round);
 static void add_costs(RouterRound *round);
@@ -61,7 +64,7 @@ plinth_router_match(RouterTurn *turn, int *nmatches)
 	/* What is committed by now counts: policies, rights, subscriptions. */
 	AcceptInvalidationMessages();
 	plinth_router_synchronize();
-	settle_tables(turn);
+	plinth_router_settle_all();
 	PushActiveSnapshot(GetTransactionSnapshot());
 
 	round.number = ++rounds;
@@ -112,33 +115,14 @@ await_visible(const WireTransaction *txn)
 }
 
 /*
- * All routes first: compiling one may make another stale.
+ * Bounded by time, as far as what questions took lately tells: nobody's
+ * changes are to wait for long for another one's policies.
  */
-static void
-settle_tables(const RouterTurn *turn)
-{
-	Oid last = InvalidOid;
-
-	for (int i = turn->txn; i < turn->count; i++)
-		for (int j = 0; j < turn->transactions[i]->nchanges; j++)
-		{
-			const WireRelation *relation =
-				turn->transactions[i]->changes[j].relation;
-			RouterTable *table;
-
-			if (relation == NULL || relation->relid == last)
-				continue;
-			last = relation->relid;
-			table = plinth_router_followed(last);
-			if (table != NULL)
-				plinth_router_settle(table);
-		}
-}
-
 static bool
 round_is_full(const RouterRound *round)
 {
 	return round->nquestions >= ROUND_QUESTIONS ||
+		   round->nquestions * question_us >= ROUND_US ||
 		   round->ncandidates >= ROUND_CANDIDATES;
 }
 
@@ -148,8 +132,14 @@ round_is_full(const RouterRound *round)
 static void
 ask(RouterRound *round)
 {
-	if (round->ninquiries > 0)
-		plinth_router_ask(round->inquiries, round->ninquiries);
+	double us = 0;
+
+	if (round->ninquiries == 0)
+		return;
+	plinth_router_ask(round->inquiries, round->ninquiries);
+	for (int i = 0; i < round->ninquiries; i++)
+		us += round->inquiries[i]->us;
+	question_us += (us / round->nquestions - question_us) / 4;
 }
 
 /*

@@ -13,6 +13,7 @@
 
 #include "router/router.h"
 #include "router/router_ask.h"
+#include "router/router_audience.h"
 
 #include "access/tupconvert.h"
 #include "executor/executor.h"
@@ -68,6 +69,7 @@ plinth_router_run_plan(Relation rel, CachedPlan *plan, RouterInquiry *inquiry)
 		TupleTableSlot *seen;
 
 		CHECK_FOR_INTERRUPTS();
+		plinth_router_extend_limit();
 		question->visible = false;
 		if (target.is_tree)
 		{

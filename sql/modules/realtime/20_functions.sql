@@ -14,7 +14,7 @@ BEGIN ATOMIC
 								   filter, since) AS s;
 END;
 COMMENT ON FUNCTION @schema@.subscribe(text, text, text, text, text, pg_lsn) IS
-'follow the changes of a published table as the current role and user, or without a table what is sent to a topic and who is there; event INSERT, UPDATE, DELETE or *, of a topic broadcast, presence or *; filter column=eq.value; LISTEN on listen_channel or poll from after_seq; live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it or the topic, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a policy, filter or kind of table that is not supported';
+'follow the changes of a published table as the current role and user, or without a table what is sent to a topic and who is there; event INSERT, UPDATE, DELETE or *, of a topic broadcast, presence or *; filter column=operator.value, several joined by commas (eq neq lt lte gt gte in like ilike is match imatch isdistinct, not. before any); LISTEN on listen_channel or poll from after_seq; live when it returns, also if the transaction is rolled back; with a since before now the first message is a gap; errors: 22023 wrong argument, unknown or unpublished table, 42501 no right to read it or the topic, 53400 too many subscriptions, 55000 the stream does not run here or the table has no replica identity, 0A000 a kind of table that cannot be followed or a policy that reads a system column, and what a SELECT from the table raises';
 
 CREATE FUNCTION @schema@.unsubscribe(subscription_id bigint, session_key text)
 RETURNS void
