@@ -33,6 +33,9 @@
 /* A buffer that has grown beyond this is given back. */
 #define BUFFER_KEEP (4 * 1024 * 1024)
 
+/* A larger content of a logical message is not shown. */
+#define CONTENT_LIMIT ((Size) 64 * 1024 * 1024)
+
 static void begin(LogicalDecodingContext *decoding, ReorderBufferTXN *txn);
 static void change(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 				   Relation relation, ReorderBufferChange *change);
@@ -192,7 +195,8 @@ message(LogicalDecodingContext *decoding, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	appendStringInfoString(out, "{\"eventType\":\"MESSAGE\"");
 	if (transactional)
 	{
-		if (!output->has_head)
+		/* the server does not tell the subtransaction of a message */
+		if (!output->has_head || output->streaming)
 			plinth_decoder_output_head(output, txn, txn->xid);
 		appendBinaryStringInfo(out, output->head.data, output->head.len);
 		appendStringInfo(out, ",\"index\":" UINT64_FORMAT, output->index);
@@ -444,7 +448,12 @@ write_content(StringInfo out, const char *bytes, Size length)
 	char *encoded;
 	int size;
 
-	if (length <= INT_MAX && pg_verifymbstr(bytes, (int) length, true))
+	if (length > CONTENT_LIMIT)
+	{
+		appendStringInfoString(out, ",\"errors\":[\"too large\"]");
+		return;
+	}
+	if (pg_verifymbstr(bytes, (int) length, true))
 	{
 		plinth_json_name(out, "content");
 		plinth_json_string(out, bytes, length);
@@ -452,7 +461,7 @@ write_content(StringInfo out, const char *bytes, Size length)
 	}
 
 	size = pg_b64_enc_len((int) length);
-	encoded = MemoryContextAllocHuge(CurrentMemoryContext, (Size) size + 1);
+	encoded = palloc(size + 1);
 	size = plinth_b64_encode(bytes, (int) length, encoded, size);
 	plinth_json_name(out, "content_base64");
 	plinth_json_string(out, encoded, Max(size, 0));
