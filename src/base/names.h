@@ -20,6 +20,9 @@
 
 #define PLINTH_PUBLICATION "plinth_realtime"
 
+/* The setting in which PostgREST states whose request it is. */
+#define PLINTH_CLAIMS_SETTING "request.jwt.claims"
+
 /* The hint of every error that says a prerequisite is missing. */
 #define PLINTH_PREFLIGHT_HINT                                           \
 	"See SELECT * FROM plinth.preflight() for what is missing and the " \

@@ -40,7 +40,6 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
-#define CLAIMS_SETTING "request.jwt.claims"
 #define HEADERS_SETTING "request.headers"
 #define VERIFIED_SETTING "plinth.verified_claims"
 
@@ -101,7 +100,8 @@ void
 plinth_claims_define_settings(void)
 {
 	DefineCustomStringVariable(
-		CLAIMS_SETTING, "Sets the claims of the request, as PostgREST does.",
+		PLINTH_CLAIMS_SETTING,
+		"Sets the claims of the request, as PostgREST does.",
 		"Believed only when the session user is a superuser or listed in \"plinth.trusted_roles\".",
 		&claims_setting, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, check_claims,
 		assign_claims, NULL);

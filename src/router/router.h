@@ -69,6 +69,7 @@ typedef struct RouterSubscription
 	uint8 events; /* ROUTER_EVENT_* */
 	RouterRouteKind route;
 	RouterText claims; /* that were verified; judged with these */
+	bool stated;	   /* claims stood in request.jwt.claims too */
 	RouterText filter; /* in the form that the worker reads */
 	uint32 gaps;	   /* times that the stream broke off under it */
 	uint32 renewals;   /* times that its claims were replaced */

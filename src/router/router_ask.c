@@ -31,10 +31,12 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "commands/prepare.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -45,6 +47,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/names.h"
 #include "claims/claims.h"
 
 /* Identities that may run out of time before the others are not asked. */
@@ -283,6 +286,10 @@ ask_table(RouterInquiry **inquiries, int count)
 	PG_END_TRY();
 	plinth_router_guard_table(InvalidOid);
 	LockTimeout = 0;
+
+	/* what a function may leave in the session that no rollback undoes */
+	LockReleaseSession(USER_LOCKMETHOD);
+	DropAllPreparedStatements();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 }
@@ -402,7 +409,14 @@ ask_identity(AskRun *run, RouterInquiry *inquiry)
 	PG_TRY();
 	{
 		if (inquiry->identity->claims != NULL)
+		{
 			plinth_claims_set_verified(inquiry->identity->claims, true);
+			if (inquiry->identity->key.stated)
+				(void) set_config_option(PLINTH_CLAIMS_SETTING,
+										 inquiry->identity->claims, PGC_USERSET,
+										 PGC_S_SESSION, GUC_ACTION_LOCAL, true,
+										 0, false);
+		}
 		plinth_router_start_limit();
 		answer(run, inquiry);
 		plinth_router_stop_limit();

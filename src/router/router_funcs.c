@@ -21,6 +21,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
@@ -361,6 +362,7 @@ static const char *
 set_identity(RouterSubscription *sub)
 {
 	const ClaimsIdentity *claims = plinth_claims_current();
+	const char *stated;
 
 	sub->expires_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  ROUTER_DEFAULT_LIFE_MS);
@@ -369,6 +371,8 @@ set_identity(RouterSubscription *sub)
 	check_claims_size(claims);
 	sub->has_user = claims->has_user;
 	sub->user_id = claims->user_id;
+	stated = GetConfigOption(PLINTH_CLAIMS_SETTING, true, false);
+	sub->stated = stated != NULL && strcmp(stated, claims->json) == 0;
 	if (!TIMESTAMP_IS_NOEND(claims->expires_at))
 		sub->expires_at = claims->expires_at;
 	return claims->json;

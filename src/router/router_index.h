@@ -32,6 +32,7 @@ typedef struct RouterIdentityKey
 {
 	RouterText claims;
 	Oid role;
+	uint32 stated; /* in request.jwt.claims as well; no padding, it is hashed */
 } RouterIdentityKey;
 
 typedef struct RouterIdentity

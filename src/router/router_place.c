@@ -300,7 +300,8 @@ read_filter(RouterTable *table, RouterLocal *local, const RouterPath *path,
 static RouterIdentity *
 find_identity(const RouterSubscription *sub)
 {
-	RouterIdentityKey key = {.claims = sub->claims, .role = sub->role};
+	RouterIdentityKey key = {
+		.claims = sub->claims, .role = sub->role, .stated = sub->stated};
 	RouterIdentity *identity;
 	bool found;
 

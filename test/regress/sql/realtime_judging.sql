@@ -137,6 +137,7 @@ CREATE POLICY all_of_it ON regress_judging.odd_jobs FOR SELECT TO authenticated 
 		WHEN 'role' THEN current_user = 'authenticated' AND current_setting('role') = 'authenticated'
 			AND session_user <> 'authenticated' AND NOT plinth.is_service()
 		WHEN 'table' THEN tableoid = 'regress_judging.odd_jobs'::regclass
+		WHEN 'raw' THEN (current_setting('request.jwt.claims', true)::json ->> 'team')::int = team
 		WHEN 'read-only' THEN current_setting('transaction_read_only')::boolean
 		ELSE false END);
 GRANT SELECT ON regress_judging.odd_jobs TO authenticated;
@@ -145,7 +146,7 @@ CALL regress_judging.follow(1, 'odd_jobs');
 CALL regress_judging.follow(2, 'odd_jobs');
 INSERT INTO regress_judging.odd_jobs
 SELECT 10 * k + t, how, t
-FROM unnest(ARRAY['sql', 'immutable', 'wrapped', 'required', 'row', 'role', 'table', 'read-only']) WITH ORDINALITY AS h (how, k),
+FROM unnest(ARRAY['sql', 'immutable', 'wrapped', 'required', 'row', 'role', 'table', 'read-only', 'raw']) WITH ORDINALITY AS h (how, k),
 	generate_series(0, 1) AS t
 ORDER BY 1;
 SELECT regress_judging.drain();
@@ -202,6 +203,14 @@ CALL regress_judging.trap(10, 'CREATE TEMPORARY TABLE t (a int)');
 SELECT * FROM regress_judging.got('traps') WHERE who = 1;
 CALL regress_judging.trap(11, 'LISTEN x');
 SELECT * FROM regress_judging.got('traps') WHERE who = 1;
+-- some of what it does is let through, and undone
+CALL regress_judging.trap(12, 'SELECT pg_advisory_lock(4, 2)');
+CALL regress_judging.trap(13, 'PREPARE left_behind AS SELECT 1');
+CALL regress_judging.trap(14, 'PREPARE left_behind AS SELECT 1');
+SELECT * FROM regress_judging.got('traps') WHERE who = 1;
+CALL regress_judging.trap(15, 'SET search_path = nowhere');
+SELECT * FROM regress_judging.got('traps') WHERE who = 1;
+SELECT count(*) AS locks_left FROM pg_locks WHERE locktype = 'advisory' AND classid = 4 AND objid = 2;
 SELECT * FROM regress_judging.got('traps') WHERE who = 2;
 SELECT count(*) AS booty FROM regress_judging.booty;
 
