@@ -133,7 +133,11 @@ plinth_presence_next_news(PresenceEvent *event, PresenceState *state)
 		entry->known = entry->here;
 		entry->told_ms = now;
 		if (!entry->here)
+		{
+			/* at rest it needs its place, and no memory */
+			(void) plinth_presence_set_body(entry, NULL, 0);
 			put_off(entry);
+		}
 	}
 	LWLockRelease(plinth_presence->lock);
 

@@ -194,6 +194,42 @@ cmp_ok(sql("SELECT count(*) FROM realtime.poll($lobby->{id}, '$lobby->{key}', 0,
 	'<', 40, 'of four thousand changes few are');
 
 #
+# The memory for texts is used up before the places are: that is an error, and
+# what was taken is given back
+#
+sql(q{
+	CREATE FUNCTION public.fill() RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE
+		n	int := 0;
+		why	text;
+	BEGIN
+		LOOP
+			PERFORM realtime.track('full', gen_random_uuid(),
+				jsonb_build_object('meta', jsonb_build_object('a', repeat('m', 4000))));
+			n := n + 1;
+		END LOOP;
+	EXCEPTION WHEN configuration_limit_exceeded THEN
+		GET STACKED DIAGNOSTICS why = PG_EXCEPTION_DETAIL;
+		RETURN n || ' ' || why;
+	END $$;
+	GRANT EXECUTE ON FUNCTION public.fill() TO authenticated});
+my $watched = subscribe($watcher, 'full');
+my @filled;
+foreach my $time (1 .. 3)
+{
+	$session = session('ada');
+	push @filled, $session->query_safe('SELECT public.fill()');
+	is(sql(q{SELECT count(*) FROM realtime.presence WHERE topic = 'full'}), $filled[-1] =~ s/ .*//r, 'all that were let in are there');
+	$session->quit;
+	wait_for($node, $db, q{SELECT count(*) = 0 FROM realtime.presence WHERE topic = 'full'});
+	wait_for($node, $db, "SELECT count(*) FILTER (WHERE payload ->> 'event' = 'join') = count(*) FILTER (WHERE payload ->> 'event' = 'leave')
+		FROM realtime.poll($watched->{id}, '$watched->{key}', 0, 1000)");
+}
+like($filled[0], qr/^[1-9][0-9] The memory for 256 is used up\.$/, 'no more than there is memory for');
+is($filled[1], $filled[0], 'the same again');
+is($filled[2], $filled[0], 'and again');
+
+#
 # A crowd is told of with one message
 #
 my $crowd = subscribe($watcher, 'crowd');
