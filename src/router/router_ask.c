@@ -31,7 +31,6 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "commands/prepare.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
@@ -289,7 +288,6 @@ ask_table(RouterInquiry **inquiries, int count)
 
 	/* what a function may leave in the session that no rollback undoes */
 	LockReleaseSession(USER_LOCKMETHOD);
-	DropAllPreparedStatements();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 }

@@ -205,10 +205,9 @@ CALL regress_judging.trap(11, 'LISTEN x');
 SELECT * FROM regress_judging.got('traps') WHERE who = 1;
 -- some of what it does is let through, and undone
 CALL regress_judging.trap(12, 'SELECT pg_advisory_lock(4, 2)');
-CALL regress_judging.trap(13, 'PREPARE left_behind AS SELECT 1');
-CALL regress_judging.trap(14, 'PREPARE left_behind AS SELECT 1');
+CALL regress_judging.trap(13, 'PREPARE kept AS SELECT 1');
 SELECT * FROM regress_judging.got('traps') WHERE who = 1;
-CALL regress_judging.trap(15, 'SET search_path = nowhere');
+CALL regress_judging.trap(14, 'SET search_path = nowhere');
 SELECT * FROM regress_judging.got('traps') WHERE who = 1;
 SELECT count(*) AS locks_left FROM pg_locks WHERE locktype = 'advisory' AND classid = 4 AND objid = 2;
 SELECT * FROM regress_judging.got('traps') WHERE who = 2;
