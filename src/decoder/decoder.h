@@ -11,6 +11,8 @@
  * plinth_decoder_pause(), ordinary transactions that use what was read,
  * plinth_decoder_confirm().
  *
+ * What was confirmed can be kept for a while, for those who come back.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef PLINTH_DECODER_H
@@ -71,7 +73,7 @@ extern DecoderReader *plinth_decoder_open(DecoderWants wants,
  * The next committed transaction with changes that somebody wants, in commit
  * order; NULL when the WAL that has been flushed is read, or after about
  * 50 ms without one (plinth_decoder_at_end() tells).  Outside a transaction.
- * The result lives until plinth_decoder_confirm().
+ * The result lives until plinth_decoder_confirm(), or as long as it is kept.
  */
 extern const WireTransaction *plinth_decoder_next(DecoderReader *reader);
 
@@ -95,9 +97,31 @@ extern void plinth_decoder_pause(DecoderReader *reader);
 
 /*
  * What was returned is delivered, or nobody's: let the slot move on, and
- * free it.  Logs a running-transactions record now and then.
+ * keep or free it.  Logs a running-transactions record now and then.
  */
 extern void plinth_decoder_confirm(DecoderReader *reader);
+
+/* Keep so many bytes of what is confirmed, the latest; 0, at first: nothing. */
+extern void plinth_decoder_keep(DecoderReader *reader, Size limit);
+
+/*
+ * The transactions that are kept, in commit order; the array is in the current
+ * memory context, they live until the next plinth_decoder_confirm().  To be
+ * used outside a turn.
+ */
+extern const WireTransaction **plinth_decoder_kept(const DecoderReader *reader,
+												   int *count);
+
+/*
+ * Every commit from this position on that changed the table is kept, with what
+ * is wanted of its changes (WIRE_TEXT_ROWS, and WIRE_TUPLES), or has not been
+ * read yet.
+ */
+extern XLogRecPtr plinth_decoder_kept_from(const DecoderReader *reader,
+										   Oid relid, int wanted);
+
+/* Something of what was read is lost: keep nothing of it. */
+extern void plinth_decoder_lose(DecoderReader *reader);
 
 extern void plinth_decoder_position(const DecoderReader *reader,
 									DecoderPosition *position);

@@ -77,6 +77,8 @@ typedef struct DecoderRelation
 	bool published;			/* at all */
 	bool publishes[4];		/* by WireAction */
 	Oid shown_as;			/* itself, or the root of its partition tree */
+	XLogRecPtr missed_upto; /* a commit before it had changes not wanted */
+	XLogRecPtr text_upto;	/* a commit before it, changes without tuples */
 	MemoryContext context;	/* of everything below; NULL: not built yet */
 	WireRelation *wire;		/* NULL when not published */
 	DecoderColumn *columns; /* as many as wire has */
@@ -92,10 +94,12 @@ typedef struct DecoderRelation
 /* A transaction whose changes are being kept. */
 typedef struct DecoderTransaction
 {
-	dlist_node node; /* in the reader's list */
+	dlist_node node; /* in one of the reader's lists */
 	MemoryContext context;
-	char *room; /* of a piece of the context; room_left bytes are free */
+	Size memory; /* of the context, when it was read */
+	char *room;	 /* of a piece of the context; room_left bytes are free */
 	Size room_left;
+	Size room_size; /* of that piece */
 	int changes_allocated;
 	WireTransaction wire;
 } DecoderTransaction;
@@ -111,6 +115,12 @@ struct DecoderReader
 	DecoderScope scope;
 	dlist_head finished; /* transactions that next() has returned */
 	Size finished_memory;
+	dlist_head kept; /* that were confirmed, oldest first */
+	int nkept;
+	Size kept_memory;
+	Size keep_limit;
+	XLogRecPtr kept_from; /* nothing is missing among them from there on */
+	bool lost;			  /* of this turn nothing is to be kept */
 	DecoderTransaction *current; /* being decoded, or NULL */
 	DecoderTransaction *ready;	 /* committed, not yet returned, or NULL */
 	bool opening;				 /* reading waits for WAL */
@@ -136,8 +146,16 @@ extern DecoderReader *plinth_decoder_reader;
 extern void plinth_decoder_relcache_init(MemoryContext parent,
 										 const DecoderScope *scope);
 extern DecoderRelation *plinth_decoder_relation(Relation relation);
-extern void plinth_decoder_relcache_sweep(void);
+extern void plinth_decoder_relcache_sweep(XLogRecPtr position);
+extern Size plinth_decoder_relcache_set_aside(void);
+extern XLogRecPtr plinth_decoder_relation_kept_from(Oid relid, int wanted);
 extern void plinth_decoder_forget_catalogs(XLogRecPtr position);
+
+/*
+ * decoder_keep.c: what was finished is kept as far as it may be, and the rest
+ * freed.
+ */
+extern void plinth_decoder_keep_finished(DecoderReader *reader);
 
 /* decoder_publication.c: false when it is not published at all */
 extern bool plinth_decoder_published(const DecoderScope *scope, Relation relation,

@@ -353,7 +353,7 @@ start_transaction(DecoderOutput *output, bool streaming)
 	output->streaming = streaming;
 
 	/* no row points to a table's former description */
-	plinth_decoder_relcache_sweep();
+	plinth_decoder_relcache_sweep(PG_UINT64_MAX);
 }
 
 /*

@@ -116,6 +116,10 @@ take_change(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 	if (!known->published)
 		return;
 	wanted = reader->wants(known->shown_as, reader->wants_arg);
+	if (wanted == WIRE_NOTHING)
+		known->missed_upto = plinth_decoder_read_up_to(reader);
+	else if (!(wanted & WIRE_TUPLES))
+		known->text_upto = plinth_decoder_read_up_to(reader);
 	if (wanted == WIRE_NOTHING || open_transaction(reader)->wire.overflowed)
 		return;
 
@@ -148,9 +152,12 @@ take_truncate(LogicalDecodingContext *decoding, ReorderBufferTXN *txn,
 		DecoderRelation *known = plinth_decoder_relation(relations[i]);
 
 		/* a partition's TRUNCATE is not one of the root that it is shown as */
-		if (known->published && known->publishes[WIRE_TRUNCATE] &&
-			known->shown_as == known->relid &&
-			reader->wants(known->relid, reader->wants_arg) != WIRE_NOTHING)
+		if (!known->published || !known->publishes[WIRE_TRUNCATE] ||
+			known->shown_as != known->relid)
+			continue;
+		if (reader->wants(known->relid, reader->wants_arg) == WIRE_NOTHING)
+			known->missed_upto = plinth_decoder_read_up_to(reader);
+		else
 			keep_truncate(reader, known);
 	}
 }
@@ -236,7 +243,7 @@ append_change(DecoderReader *reader, WireChange *change)
 	{
 		Size size = sizeof(WireChange);
 
-		current->changes_allocated = Max(current->changes_allocated * 2, 8);
+		current->changes_allocated = Max(current->changes_allocated * 2, 4);
 		size *= current->changes_allocated;
 		if (wire->changes == NULL)
 			wire->changes = MemoryContextAlloc(current->context, size);
@@ -341,8 +348,8 @@ open_transaction(DecoderReader *reader)
 	if (reader->current != NULL)
 		return reader->current;
 
-	context = AllocSetContextCreate(
-		reader->context, "plinth decoded transaction", ALLOCSET_DEFAULT_SIZES);
+	context = AllocSetContextCreate(reader->context, "plinth decoded transaction",
+									ALLOCSET_START_SMALL_SIZES);
 	reader->current = MemoryContextAllocZero(context, sizeof(DecoderTransaction));
 	reader->current->context = context;
 	return reader->current;

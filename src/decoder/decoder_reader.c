@@ -116,6 +116,7 @@ plinth_decoder_open(DecoderWants wants, DecoderReads reads, void *arg)
 	reader->wants_arg = arg;
 	reader->opening = true;
 	dlist_init(&reader->finished);
+	dlist_init(&reader->kept);
 	reader->scope.publications = list_make1(PLINTH_PUBLICATION);
 	plinth_decoder_relcache_init(context, &reader->scope);
 	plinth_decoder_reader = reader;
@@ -134,6 +135,7 @@ plinth_decoder_open(DecoderWants wants, DecoderReads reads, void *arg)
 	XLogBeginRead(reader->decoding->reader, MyReplicationSlot->data.restart_lsn);
 	count_in_horizons();
 	reader->confirmed_lsn = MyReplicationSlot->data.confirmed_flush;
+	reader->kept_from = reader->confirmed_lsn;
 	reader->opening = false;
 
 	MemoryContextSwitchTo(old_context);
@@ -188,7 +190,8 @@ plinth_decoder_next(DecoderReader *reader)
 		return NULL;
 	reader->ready = NULL;
 	dlist_push_tail(&reader->finished, &ready->node);
-	reader->finished_memory += MemoryContextMemAllocated(ready->context, false);
+	ready->memory = MemoryContextMemAllocated(ready->context, false);
+	reader->finished_memory += ready->memory;
 	return &ready->wire;
 }
 
@@ -231,15 +234,7 @@ plinth_decoder_confirm(DecoderReader *reader)
 	XLogRecPtr position = reader->decoding->reader->EndRecPtr;
 
 	plinth_decoder_pause(reader);
-	while (!dlist_is_empty(&reader->finished))
-	{
-		dlist_node *node = dlist_pop_head_node(&reader->finished);
-
-		MemoryContextDelete(
-			dlist_container(DecoderTransaction, node, node)->context);
-	}
-	reader->finished_memory = 0;
-	plinth_decoder_relcache_sweep();
+	plinth_decoder_keep_finished(reader);
 
 	if (position > reader->confirmed_lsn)
 	{

@@ -10,7 +10,7 @@
  *
  * Changes that were handed out point to the description that they were made
  * under.  So a description that no longer holds is set aside, and freed once
- * all changes are (plinth_decoder_relcache_sweep).
+ * all changes are that were read before (plinth_decoder_relcache_sweep).
  *
  * The process also runs ordinary transactions, and both kinds fill the same
  * system caches, one with the catalogs of the past and one with those of the
@@ -37,6 +37,14 @@
 
 #include "base/compat.h"
 
+/* A description that no longer holds. */
+typedef struct SetAside
+{
+	MemoryContext context;
+	Size memory;
+	XLogRecPtr position; /* it is of commits before it */
+} SetAside;
+
 /* Catalogs whose changes reach no entry by way of its table. */
 static const int watched_caches[] = {
 	PUBLICATIONOID, PUBLICATIONREL, PUBLICATIONNAMESPACE, NAMESPACEOID, TYPEOID,
@@ -45,13 +53,18 @@ static const int watched_caches[] = {
 static const DecoderScope *scope = NULL;
 static HTAB *relations = NULL; /* NULL: nothing is decoded in this process */
 static MemoryContext relations_context;
-static List *set_aside = NIL;			/* contexts of former descriptions */
+static List *set_aside = NIL; /* SetAside, oldest first */
+static Size set_aside_memory = 0;
 static DecoderRelation *last = NULL;	/* that was asked for */
 static XLogRecPtr catalogs_agree_after; /* InvalidXLogRecPtr: they do */
 static bool forgetting = false;
 
 static void close_cache(void *arg);
 static void build_relation(DecoderRelation *known, Relation relation);
+static void put_aside(MemoryContext context);
+static XLogRecPtr read_position(void);
+static void note_break(DecoderRelation *known, bool was_published,
+					   Oid was_shown_as);
 static void describe(DecoderRelation *known, Relation relation, Relation shown,
 					 const DecoderPublished *published);
 static void describe_column(DecoderRelation *known, WireColumn *wire,
@@ -103,6 +116,7 @@ close_cache(void *arg)
 	relations = NULL;
 	last = NULL;
 	set_aside = NIL;
+	set_aside_memory = 0;
 	scope = NULL;
 }
 
@@ -123,8 +137,8 @@ plinth_decoder_relation(Relation relation)
 	known = hash_search(relations, &relid, HASH_ENTER, &found);
 	if (!found)
 	{
-		known->valid = false;
-		known->context = NULL;
+		memset((char *) known + sizeof(Oid), 0,
+			   sizeof(DecoderRelation) - sizeof(Oid));
 	}
 	if (!known->valid)
 		build_relation(known, relation);
@@ -134,17 +148,54 @@ plinth_decoder_relation(Relation relation)
 }
 
 /*
- * Free the former descriptions.  No change is left that points to one.
+ * Free former descriptions.  No change is left of a commit before the
+ * position.
  */
 void
-plinth_decoder_relcache_sweep(void)
+plinth_decoder_relcache_sweep(XLogRecPtr position)
 {
-	ListCell *cell;
+	while (set_aside != NIL)
+	{
+		SetAside *former = linitial(set_aside);
 
-	foreach (cell, set_aside)
-		MemoryContextDelete(lfirst(cell));
-	list_free(set_aside);
-	set_aside = NIL;
+		if (former->position > position)
+			break;
+		set_aside_memory -= former->memory;
+		MemoryContextDelete(former->context);
+		set_aside = list_delete_first(set_aside);
+	}
+}
+
+/*
+ * Bytes that former descriptions hold.
+ */
+Size
+plinth_decoder_relcache_set_aside(void)
+{
+	return set_aside_memory;
+}
+
+/*
+ * No change of a table was thrown away, nor made without what is wanted, in a
+ * commit from this position on.
+ */
+XLogRecPtr
+plinth_decoder_relation_kept_from(Oid relid, int wanted)
+{
+	XLogRecPtr from = InvalidXLogRecPtr;
+	HASH_SEQ_STATUS scan;
+	DecoderRelation *known;
+
+	hash_seq_init(&scan, relations);
+	while ((known = hash_seq_search(&scan)) != NULL)
+	{
+		if (known->relid != relid && known->shown_as != relid)
+			continue;
+		from = Max(from, known->missed_upto);
+		if (wanted & WIRE_TUPLES)
+			from = Max(from, known->text_upto);
+	}
+	return from;
 }
 
 /*
@@ -169,18 +220,17 @@ plinth_decoder_forget_catalogs(XLogRecPtr position)
 static void
 build_relation(DecoderRelation *known, Relation relation)
 {
+	DecoderRelation former = *known;
 	DecoderPublished published;
 	MemoryContext old_context;
 	Relation shown = relation;
 
-	if (known->context != NULL)
-	{
-		old_context = MemoryContextSwitchTo(relations_context);
-		set_aside = lappend(set_aside, known->context);
-		MemoryContextSwitchTo(old_context);
-	}
+	if (former.context != NULL)
+		put_aside(former.context);
 	memset((char *) known + sizeof(Oid), 0,
 		   sizeof(DecoderRelation) - sizeof(Oid));
+	known->missed_upto = former.missed_upto;
+	known->text_upto = former.text_upto;
 	known->context = AllocSetContextCreate(
 		relations_context, "plinth decoder table", ALLOCSET_SMALL_SIZES);
 
@@ -190,6 +240,8 @@ build_relation(DecoderRelation *known, Relation relation)
 	known->published = plinth_decoder_published(scope, relation, &published);
 	memcpy(known->publishes, published.publishes, sizeof(known->publishes));
 	known->shown_as = published.shown_as;
+	if (former.context != NULL)
+		note_break(known, former.published, former.shown_as);
 	if (known->published)
 	{
 		if (known->shown_as != known->relid)
@@ -204,6 +256,43 @@ build_relation(DecoderRelation *known, Relation relation)
 			RelationClose(shown);
 	}
 	MemoryContextSwitchTo(old_context);
+}
+
+static void
+put_aside(MemoryContext context)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(relations_context);
+	SetAside *former =
+		MemoryContextAlloc(context, sizeof(SetAside)); /* goes with it */
+
+	former->context = context;
+	former->memory = MemoryContextMemAllocated(context, true);
+	former->position = read_position();
+	set_aside = lappend(set_aside, former);
+	set_aside_memory += former->memory;
+	MemoryContextSwitchTo(old_context);
+}
+
+/*
+ * Changes that were not published, or as those of another table, were thrown
+ * away or are not found among the table's.
+ */
+static void
+note_break(DecoderRelation *known, bool was_published, Oid was_shown_as)
+{
+	if (known->published != was_published || known->shown_as != was_shown_as)
+		known->missed_upto = read_position();
+}
+
+/*
+ * How far the reader of this process has read; of other slots nothing is kept.
+ */
+static XLogRecPtr
+read_position(void)
+{
+	if (plinth_decoder_reader == NULL || plinth_decoder_reader->opening)
+		return InvalidXLogRecPtr;
+	return plinth_decoder_read_up_to(plinth_decoder_reader);
 }
 
 /*

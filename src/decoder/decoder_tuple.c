@@ -19,7 +19,11 @@
 
 #include "base/compat.h"
 
-/* Rows are put together in pieces of memory of this size. */
+/*
+ * Rows are put together in pieces of memory, each twice as large as the one
+ * before it, because most transactions are small and many are kept.
+ */
+#define FIRST_ROOM_SIZE ((Size) 1024)
 #define ROOM_SIZE ((Size) 64 * 1024)
 
 static WireValue keep_value(const DecoderColumn *column, Datum datum,
@@ -158,8 +162,12 @@ take_room(DecoderTransaction *transaction, Size size)
 		return MemoryContextAllocHuge(transaction->context, size);
 	if (size > transaction->room_left)
 	{
-		transaction->room = MemoryContextAlloc(transaction->context, ROOM_SIZE);
-		transaction->room_left = ROOM_SIZE;
+		transaction->room_size = Min(transaction->room_size * 2, ROOM_SIZE);
+		transaction->room_size =
+			Max(transaction->room_size, Max(size, FIRST_ROOM_SIZE));
+		transaction->room =
+			MemoryContextAlloc(transaction->context, transaction->room_size);
+		transaction->room_left = transaction->room_size;
 	}
 	room = transaction->room;
 	transaction->room += size;

@@ -25,10 +25,15 @@ extern void plinth_delivery_shmem_startup(void);
 /*
  * Put a transaction's messages into the ring and send them to the readers'
  * channels, in the caller's transaction: the notifications go out when it
- * commits, and by then poll sees the messages.  For the stream worker.
+ * commits, and by then poll sees the messages.  For the stream worker.  A
+ * replay does not count as late.
  */
 extern void plinth_delivery_deliver(const WireTransaction *txn,
-									RouterMatch *matches, int nmatches);
+									RouterMatch *matches, int nmatches,
+									bool replay);
+
+/* So much memory may a stream worker keep for replays, in bytes. */
+extern Size plinth_delivery_replay_memory(void);
 
 /*
  * House-keeping of the stream worker, to be called after attaching and then

@@ -19,6 +19,7 @@ typedef struct DeliveryMessage
 	WireAction action;
 	XLogRecPtr lsn;
 	TimestampTz commit_time;
+	bool replay;	  /* when it was delivered says nothing of the stream */
 	const char *body; /* a JSON object without "seq" */
 	uint32 length;
 } DeliveryMessage;

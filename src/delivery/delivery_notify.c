@@ -33,7 +33,7 @@ static void keep_house(void *arg);
  */
 void
 plinth_delivery_deliver(const WireTransaction *txn, RouterMatch *matches,
-						int nmatches)
+						int nmatches, bool replay)
 {
 	Size limit = (Size) plinth_delivery_event_kb * 1024;
 	StringInfoData body;
@@ -49,7 +49,8 @@ plinth_delivery_deliver(const WireTransaction *txn, RouterMatch *matches,
 		RouterMatch *match = &matches[i];
 		DeliveryMessage message = {.action = match->view.action,
 								   .lsn = txn->commit_lsn,
-								   .commit_time = txn->commit_time};
+								   .commit_time = txn->commit_time,
+								   .replay = replay};
 
 		CHECK_FOR_INTERRUPTS();
 		resetStringInfo(&body);

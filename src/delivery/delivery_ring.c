@@ -311,6 +311,15 @@ plinth_delivery_ring_used(void)
 }
 
 /*
+ * What is kept to be replayed makes half a ring at most.
+ */
+Size
+plinth_delivery_replay_memory(void)
+{
+	return ring_size() / 2;
+}
+
+/*
  * Bytes of the ring.
  */
 static Size

@@ -109,7 +109,7 @@ plinth_delivery_note(const DeliveryMessage *message, int64 readers)
 	if (database != NULL)
 	{
 		database->deliveries += readers;
-		if (message->action != WIRE_PRESENCE)
+		if (message->action != WIRE_PRESENCE && !message->replay)
 			database->latencies[bucket] += readers;
 	}
 	LWLockRelease(delivery_stat->lock);

@@ -80,6 +80,7 @@ typedef struct RouterSubscription
 	int pid;		   /* that session, while it is there */
 	XLogRecPtr start_lsn;
 	TransactionId start_xmin; /* oldest transaction running at the start */
+	XLogRecPtr since; /* what was committed from there on is wanted, too */
 	TimestampTz created_at;
 	TimestampTz last_seen;
 	TimestampTz expires_at;
@@ -132,14 +133,34 @@ extern void plinth_router_detach_worker(void);
  */
 extern int plinth_router_wants(Oid relid);
 
-/* How far a turn has been matched; the first two are the caller's. */
+/*
+ * From which position on all of a table's changes are among the transactions
+ * of a replay, as WIRE_TEXT_ROWS or WIRE_TUPLES.
+ */
+typedef XLogRecPtr (*RouterKeptFrom)(Oid relid, int wanted, void *arg);
+
+/* How far a turn has been matched; the first ones are the caller's. */
 typedef struct RouterTurn
 {
 	const WireTransaction *const *transactions;
 	int count;
+	RouterKeptFrom replay; /* or NULL: it is no replay */
+	void *replay_arg;
 	int txn; /* the next transaction, and the next change of it */
 	int change;
 } RouterTurn;
+
+/*
+ * Is there a subscription that wants what was committed before it began?  It
+ * is told of nothing until a replay has been matched: a turn of what is left
+ * of the past, in whose first round each such subscription is let in, or
+ * gets a gap where something is missing, and which only they are told of.
+ * Asks no catalog.
+ */
+extern bool plinth_router_replay_due(void);
+
+/* A replay broke off: a gap for those that it was for. */
+extern void plinth_router_break_replay(void);
 
 /*
  * Find the readers of the next changes of a turn, in their order, and move

@@ -111,6 +111,7 @@ plinth_router_mark_gap(void)
 		if (sub->id != 0 && sub->database == MyDatabaseId && !sub->ended)
 		{
 			sub->gaps++;
+			sub->since = InvalidXLogRecPtr;
 			plinth_router_log_slot(i);
 		}
 	}
@@ -136,6 +137,24 @@ plinth_router_mark_gap_of(const RouterSubscription *sub)
 	LWLockRelease(plinth_router->lock);
 
 	return gaps;
+}
+
+/*
+ * A subscription wants nothing of the past any more.
+ */
+void
+plinth_router_forget_since(const RouterSubscription *sub)
+{
+	RouterSubscription *shared;
+
+	LWLockAcquire(plinth_router->lock, LW_EXCLUSIVE);
+	shared = plinth_router_find_slot(sub->id);
+	if (shared != NULL)
+	{
+		shared->since = InvalidXLogRecPtr;
+		plinth_router_log_slot(sub->slot);
+	}
+	LWLockRelease(plinth_router->lock);
 }
 
 /*

@@ -67,7 +67,9 @@ plinth_router_find(RouterRound *round, const WireTransaction *txn,
 	round->txn = txn;
 	if (change->relation == NULL)
 	{
-		(void) add_case(round, txn, change);
+		/* who follows a topic gets nothing of the past */
+		if (!round->replay)
+			(void) add_case(round, txn, change);
 		return;
 	}
 	table = plinth_router_followed(change->relation->relid);
@@ -336,7 +338,8 @@ touch(RouterRound *round, RouterLocal *local, int which, RouterVerdict verdict)
 	RouterCandidate *candidate;
 
 	if (local->stamp != next_stamp &&
-		!plinth_router_concerns(&local->sub, round->txn, round->now))
+		!(plinth_router_concerns(&local->sub, round->txn, round->now) &&
+		  (local->replaying || !round->replay)))
 		return;
 	if (local->stamp != next_stamp)
 	{

@@ -52,6 +52,7 @@ static void enter(RouterSubscription *sub, const char *claims,
 				  const char *filter);
 pg_noreturn static void raise_texts_full(void);
 static void require_topic_as(const ClaimsIdentity *claims, const char *topic);
+static void set_since(RouterSubscription *sub, XLogRecPtr since);
 static void raise_problem(const RouterProblem *problem);
 
 /*
@@ -67,7 +68,8 @@ static void raise_problem(const RouterProblem *problem);
  *	event		INSERT, UPDATE, DELETE or *; of a topic: broadcast, presence or *
  *	filter		column=operator.value, several joined by commas; NULL or
  *				empty: every row
- *	since		what was committed from there on is wanted too
+ *	since		what was committed from there on is wanted too; the first
+ *				message is a gap when that is not known any more
  *
  * The subscription is live when the function returns, and stays so when the
  * transaction is rolled back.  after_seq is 0.
@@ -111,9 +113,8 @@ plinth_sql_router_subscribe(PG_FUNCTION_ARGS)
 	sub->start_lsn = GetXLogInsertRecPtr();
 	sub->start_xmin = GetLatestSnapshot()->xmin;
 
-	/* The ring keeps messages by reader, so that a new one has none in it. */
-	if (!PG_ARGISNULL(5) && PG_GETARG_LSN(5) < sub->start_lsn)
-		sub->gaps = 1;
+	if (!PG_ARGISNULL(5))
+		set_since(sub, PG_GETARG_LSN(5));
 	enter(sub, claims, filter);
 
 	values[0] = Int64GetDatum((int64) sub->id);
@@ -463,6 +464,20 @@ require_topic_as(const ClaimsIdentity *claims, const char *topic)
 	plinth_claims_set_verified(claims->json, true);
 	plinth_topic_require(topic, TOPIC_READ);
 	AtEOXact_GUC(false, level);
+}
+
+/*
+ * What was committed before the start is wanted too.  Of topics nothing is
+ * kept, and what has not been written yet is known to another server.
+ */
+static void
+set_since(RouterSubscription *sub, XLogRecPtr since)
+{
+	if (OidIsValid(sub->relid) && since != InvalidXLogRecPtr &&
+		since <= sub->start_lsn)
+		sub->since = since;
+	else if (since != sub->start_lsn)
+		sub->gaps = 1;
 }
 
 /*

@@ -34,6 +34,7 @@ static HTAB *tables = NULL;
 static uint64 seen_generation = 0;
 static uint64 settle_wanted = 0; /* grows when a table has to be settled */
 static uint64 settle_done = 0;	 /* as much of it has been worked off */
+static dlist_head waiting;		 /* for a replay */
 static bool notices_due = false;
 static bool costs_due = false;
 
@@ -42,6 +43,8 @@ static void on_relcache_change(Datum arg, Oid relid);
 static void on_catalog_change(Datum arg, int cacheid, uint32 hash);
 static void take_in(const RouterSubscription *sub);
 static void enlist(RouterLocal *local);
+static bool has_past(const RouterLocal *local, const RouterTurn *turn);
+static void refuse_past(RouterLocal *local);
 static void forget(int slot);
 static void unlist(RouterLocal *local);
 
@@ -61,7 +64,8 @@ plinth_router_wants(Oid relid)
 		return WIRE_NOTHING;
 
 	/* what will be compiled only later may want tuples */
-	if (table->tuples || table->stale || !dlist_is_empty(&table->fresh))
+	if (table->tuples || table->stale || table->waiting > 0 ||
+		!dlist_is_empty(&table->fresh))
 		return WIRE_TEXT_ROWS | WIRE_TUPLES;
 	return WIRE_TEXT_ROWS;
 }
@@ -229,6 +233,7 @@ plinth_router_reset_index(void)
 	tables = hash_create("plinth router tables", 64, &info,
 						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	plinth_router_reset_topics(plinth_router_index_context);
+	dlist_init(&waiting);
 	notices_due = costs_due = false;
 
 	/* what is there already is looked at without waiting for a change */
@@ -369,11 +374,12 @@ take_in(const RouterSubscription *sub)
 	else
 	{
 		bool renewed = local->sub.renewals != sub->renewals;
+		bool released = local->waiting && XLogRecPtrIsInvalid(sub->since);
 
 		local->sub = *sub;
 		if (sub->ended)
 			unlist(local);
-		else if (renewed && local->group != NULL)
+		else if (released || (renewed && local->group != NULL))
 		{
 			unlist(local);
 			enlist(local);
@@ -384,7 +390,8 @@ take_in(const RouterSubscription *sub)
 }
 
 /*
- * Have a subscription placed when its table is settled next.
+ * Have a subscription placed when its table is settled next, or when what it
+ * wants of the past is replayed.
  */
 static void
 enlist(RouterLocal *local)
@@ -403,7 +410,14 @@ enlist(RouterLocal *local)
 		dlist_init(&table->routes);
 	}
 	table->live++;
-	dlist_push_tail(&table->fresh, &local->node);
+	local->waiting = !XLogRecPtrIsInvalid(local->sub.since) && !local->let_in;
+	if (local->waiting)
+	{
+		table->waiting++;
+		dlist_push_tail(&waiting, &local->node);
+	}
+	else
+		dlist_push_tail(&table->fresh, &local->node);
 	local->listed = true;
 	settle_wanted++;
 }
@@ -444,7 +458,111 @@ unlist(RouterLocal *local)
 	/* The entry itself stays: it may be under a scan of the table of them. */
 	table = hash_search(tables, &local->sub.relid, HASH_FIND, NULL);
 	if (table != NULL)
+	{
 		table->live--;
+		if (local->waiting)
+			table->waiting--;
+	}
+	local->waiting = false;
+}
+
+/*
+ * Is there a subscription that wants what was committed before it began?
+ */
+bool
+plinth_router_replay_due(void)
+{
+	if (!plinth_router_attached())
+		return false;
+	plinth_router_synchronize();
+	return !dlist_is_empty(&waiting);
+}
+
+/*
+ * Let those in who wait.  What has failed before is done again.
+ */
+XLogRecPtr
+plinth_router_begin_replay(const RouterTurn *turn)
+{
+	XLogRecPtr from = PG_UINT64_MAX;
+
+	while (!dlist_is_empty(&waiting))
+	{
+		RouterLocal *local =
+			dlist_container(RouterLocal, node, dlist_pop_head_node(&waiting));
+		RouterTable *table = plinth_router_followed(local->sub.relid);
+
+		Assert(table != NULL);
+		local->waiting = false;
+		table->waiting--;
+		local->let_in = local->replaying = true;
+		dlist_push_tail(&table->fresh, &local->node);
+		settle_wanted++;
+	}
+	plinth_router_settle_all();
+	for (int i = 0; i < plinth_router_max_subscriptions; i++)
+	{
+		RouterLocal *local = locals[i];
+
+		if (local == NULL || !local->replaying)
+			continue;
+		if (local->group == NULL || XLogRecPtrIsInvalid(local->sub.since))
+			local->replaying = false;
+		else if (has_past(local, turn))
+			from = Min(from, local->sub.since);
+		else
+			refuse_past(local);
+	}
+
+	return from;
+}
+
+/*
+ * Is nothing missing of what a subscription wants of the past?
+ */
+static bool
+has_past(const RouterLocal *local, const RouterTurn *turn)
+{
+	bool tuples = local->group->path->route.tuples ||
+				  (local->filter != NULL && local->filter->nconditions > 0);
+	int wanted = tuples ? WIRE_TEXT_ROWS | WIRE_TUPLES : WIRE_TEXT_ROWS;
+
+	return local->sub.since >=
+		   turn->replay(local->sub.relid, wanted, turn->replay_arg);
+}
+
+/*
+ * A subscription gets a gap instead of what it wants of the past.
+ */
+static void
+refuse_past(RouterLocal *local)
+{
+	local->sub.gaps = plinth_router_mark_gap_of(&local->sub);
+	local->sub.since = InvalidXLogRecPtr;
+	local->replaying = false;
+	plinth_router_forget_since(&local->sub);
+}
+
+/*
+ * The replay is over.
+ */
+void
+plinth_router_end_replay(void)
+{
+	for (int i = 0; i < plinth_router_max_subscriptions; i++)
+		if (locals[i] != NULL)
+			locals[i]->replaying = false;
+}
+
+/*
+ * A replay broke off.
+ */
+void
+plinth_router_break_replay(void)
+{
+	for (int i = 0; i < plinth_router_max_subscriptions; i++)
+		if (locals[i] != NULL && locals[i]->replaying)
+			refuse_past(locals[i]);
 }
 
 /*

@@ -59,7 +59,7 @@ struct RouterLocal
 {
 	RouterSubscription sub;
 	char user[ROUTER_USER_SIZE]; /* "" for nobody */
-	dlist_node node;			 /* among the table's new ones */
+	dlist_node node;			 /* among the table's new ones, or waiting */
 	dlist_node group_node;		 /* in its group */
 	RouterGroup *group;			 /* NULL while it is new */
 	RouterTopic *topic;			 /* when it follows one, and node is there */
@@ -69,7 +69,10 @@ struct RouterLocal
 	RouterFilter *filter;		 /* when it is in a group and has one */
 	int nplaces;
 	RouterPlace *places;
-	bool listed;	  /* among the new ones or in a group */
+	bool listed;	  /* among the new ones, in a group, or waiting */
+	bool waiting;	  /* node is among those that wait for a replay */
+	bool replaying;	  /* the replay under way is for it, too */
+	bool let_in;	  /* it waits no more, once for all */
 	uint32 told_gaps; /* its reader knows of these */
 	bool told_end;
 	uint64 stamp;	   /* image of a change that it was last found for */
@@ -85,6 +88,7 @@ typedef struct RouterTable
 {
 	Oid relid; /* hash key - MUST BE FIRST */
 	int live;
+	int waiting;		   /* of these, for a replay */
 	bool stale;			   /* routes must be compiled again */
 	bool tuples;		   /* somebody of those placed cannot do with text */
 	uint64 layout;		   /* of its rows as they are now */
@@ -140,6 +144,14 @@ extern void plinth_router_synchronize(void);
 
 /* The entry of a table that has subscribers, or NULL. */
 extern RouterTable *plinth_router_followed(Oid relid);
+
+/*
+ * Those that wait for a replay: let them be placed, with their tables settled,
+ * and give a gap to those for whom something is missing.  In a transaction.
+ * Returns the position from which on the others want it.
+ */
+extern XLogRecPtr plinth_router_begin_replay(const RouterTurn *turn);
+extern void plinth_router_end_replay(void);
 
 /* Forget everything: the next look takes in every slot. */
 extern void plinth_router_reset_index(void);

@@ -146,9 +146,13 @@ extern void plinth_router_set_route(const RouterSubscription *sub,
 extern void plinth_router_free(const RouterSubscription *sub);
 extern bool plinth_router_over(const RouterSubscription *sub, TimestampTz now);
 
-/* For the stream worker: a gap for all of its database, or for one. */
+/*
+ * For the stream worker: a gap for all of its database, who then want nothing
+ * of the past any more, or for one.
+ */
 extern void plinth_router_mark_gap(void);
 extern uint32 plinth_router_mark_gap_of(const RouterSubscription *sub);
+extern void plinth_router_forget_since(const RouterSubscription *sub);
 
 /* For the stream worker: rows judged by a subscription's policies. */
 extern void plinth_router_add_cost(const RouterSubscription *sub, int64 rows,

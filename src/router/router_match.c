@@ -49,7 +49,8 @@ static void add_costs(RouterRound *round);
 RouterMatch *
 plinth_router_match(RouterTurn *turn, int *nmatches)
 {
-	RouterRound round = {0};
+	RouterRound round = {.replay = turn->replay != NULL};
+	XLogRecPtr from = InvalidXLogRecPtr;
 
 	*nmatches = 0;
 	if (!plinth_router_attached())
@@ -57,14 +58,17 @@ plinth_router_match(RouterTurn *turn, int *nmatches)
 		turn->txn = turn->count;
 		return NULL;
 	}
-	if (turn->txn == 0 && turn->change == 0)
+	if (turn->txn == 0 && turn->change == 0 && turn->replay == NULL)
 		for (int i = 0; i < turn->count; i++)
 			await_visible(turn->transactions[i]);
 
 	/* What is committed by now counts: policies, rights, subscriptions. */
 	AcceptInvalidationMessages();
 	plinth_router_synchronize();
-	plinth_router_settle_all();
+	if (turn->replay != NULL)
+		from = plinth_router_begin_replay(turn);
+	else
+		plinth_router_settle_all();
 	PushActiveSnapshot(GetTransactionSnapshot());
 
 	round.number = ++rounds;
@@ -76,6 +80,11 @@ plinth_router_match(RouterTurn *turn, int *nmatches)
 		const WireTransaction *txn = turn->transactions[turn->txn];
 
 		CHECK_FOR_INTERRUPTS();
+		if (txn->commit_lsn < from)
+		{
+			turn->txn++;
+			continue;
+		}
 		if (txn->overflowed)
 		{
 			/* what comes before it is to be told before it */
@@ -98,6 +107,8 @@ plinth_router_match(RouterTurn *turn, int *nmatches)
 	plinth_router_tell(&round);
 	add_costs(&round);
 	plinth_router_end_round(&round);
+	if (turn->replay != NULL && turn->txn >= turn->count)
+		plinth_router_end_replay();
 
 	*nmatches = round.nmatches;
 	return round.matches;

@@ -40,6 +40,7 @@ typedef struct RouterRound
 	ExprContext *econtext;
 	TimestampTz now;
 	uint64 number;				/* tells this round from others */
+	bool replay;				/* for those only who wait for it */
 	const WireTransaction *txn; /* whose changes are looked at */
 	RouterTable *table;			/* the slots are for this table's rows */
 	TupleTableSlot *slots[2];

@@ -297,6 +297,8 @@ plinth_router_concerns(const RouterSubscription *sub,
 {
 	if (sub->expires_at <= now)
 		return false;
+	if (txn != NULL && !XLogRecPtrIsInvalid(sub->since))
+		return txn->commit_lsn >= sub->since;
 
 	/* Committed, and visible to all, before the subscription began. */
 	return txn == NULL || txn->commit_lsn >= sub->start_lsn ||

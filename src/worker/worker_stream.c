@@ -58,6 +58,7 @@
 /* What a turn has read. */
 typedef struct StreamBatch
 {
+	DecoderReader *reader;
 	int count;
 	const WireTransaction *transactions[STREAM_TRANSACTIONS];
 } StreamBatch;
@@ -65,8 +66,10 @@ typedef struct StreamBatch
 static void stream_loop(void);
 static bool read_batch(DecoderReader *reader, StreamBatch *batch);
 static void deliver_batch(void *arg);
+static void replay(DecoderReader *reader);
+static XLogRecPtr kept_from(Oid relid, int wanted, void *arg);
 static bool deliver_round(RouterTurn *turn);
-static void deliver_matches(RouterMatch *matches, int nmatches);
+static void deliver_matches(RouterMatch *matches, int nmatches, bool replay);
 static void look_around(void *arg);
 static void tell_topics(void *arg);
 static int wants(Oid relid, void *arg);
@@ -93,7 +96,8 @@ stream_loop(void)
 
 	plinth_worker_set_state(WORKER_STARTING);
 	plinth_worker_stream_stat_attach(MyDatabaseId);
-	reader = plinth_decoder_open(wants, reads, NULL);
+	reader = batch->reader = plinth_decoder_open(wants, reads, NULL);
+	plinth_decoder_keep(reader, plinth_delivery_replay_memory());
 	plinth_delivery_attach_worker();
 	plinth_presence_attach_worker();
 	plinth_router_attach_worker(MyDatabaseId);
@@ -108,7 +112,7 @@ stream_loop(void)
 		plinth_worker_stream_stat_step();
 		plinth_worker_stream_stat_read(plinth_decoder_read_up_to(reader));
 		plinth_decoder_pause(reader);
-		if (batch->count > 0)
+		if (batch->count > 0 || plinth_router_replay_due())
 		{
 			plinth_worker_set_state(WORKER_RUNNING);
 			plinth_worker_transaction("delivering changes", deliver_batch, batch);
@@ -170,8 +174,9 @@ read_batch(DecoderReader *reader, StreamBatch *batch)
 }
 
 /*
- * Deliver a batch in the current transaction.  What fails is tried again
- * alone, so that one transaction's failure is no other's.
+ * Deliver a batch in the current transaction, after what some want of the
+ * past.  What fails is tried again alone, so that one transaction's failure is
+ * no other's.
  */
 static void
 deliver_batch(void *arg)
@@ -181,6 +186,8 @@ deliver_batch(void *arg)
 					   .count = batch->count};
 	int tries = 0;
 
+	if (plinth_router_replay_due())
+		replay(batch->reader);
 	while (turn.txn < batch->count)
 	{
 		plinth_worker_stream_stat_step();
@@ -195,12 +202,45 @@ deliver_batch(void *arg)
 		{
 			plinth_worker_stream_stat_failed(1);
 			plinth_router_gap();
+			plinth_decoder_lose(batch->reader);
 			turn.txn++;
 			turn.change = tries = 0;
 			turn.count = batch->count;
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/*
+ * Deliver what earlier turns have read to those who want it since, and wait
+ * for it: they are in this turn then.
+ */
+static void
+replay(DecoderReader *reader)
+{
+	RouterTurn turn = {.replay = kept_from, .replay_arg = reader};
+	int tries = 0;
+
+	turn.transactions = plinth_decoder_kept(reader, &turn.count);
+	do
+	{
+		plinth_worker_stream_stat_step();
+		if (deliver_round(&turn))
+			tries = 0;
+		else if (++tries >= STREAM_TRIES)
+		{
+			plinth_worker_stream_stat_failed(1);
+			plinth_router_break_replay();
+			return;
+		}
+		CHECK_FOR_INTERRUPTS();
+	} while (turn.txn < turn.count);
+}
+
+static XLogRecPtr
+kept_from(Oid relid, int wanted, void *arg)
+{
+	return plinth_decoder_kept_from(arg, relid, wanted);
 }
 
 /*
@@ -227,7 +267,7 @@ deliver_round(RouterTurn *turn)
 		int nmatches;
 
 		matches = plinth_router_match(&next, &nmatches);
-		deliver_matches(matches, nmatches);
+		deliver_matches(matches, nmatches, turn->replay != NULL);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -241,7 +281,9 @@ deliver_round(RouterTurn *turn)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("could not deliver the changes of transaction %u: %s",
-						turn->transactions[turn->txn]->xid, error->message)));
+						turn->txn < turn->count ? turn->transactions[turn->txn]->xid
+												: InvalidTransactionId,
+						error->message)));
 		delivered = false;
 	}
 	PG_END_TRY();
@@ -258,7 +300,7 @@ deliver_round(RouterTurn *turn)
  * Hand matches over, those of a transaction together.
  */
 static void
-deliver_matches(RouterMatch *matches, int nmatches)
+deliver_matches(RouterMatch *matches, int nmatches, bool replay)
 {
 	int start = 0;
 
@@ -268,7 +310,8 @@ deliver_matches(RouterMatch *matches, int nmatches)
 
 		while (end < nmatches && matches[end].txn == matches[start].txn)
 			end++;
-		plinth_delivery_deliver(matches[start].txn, matches + start, end - start);
+		plinth_delivery_deliver(matches[start].txn, matches + start,
+								end - start, replay);
 		start = end;
 	}
 }
