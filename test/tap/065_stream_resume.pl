@@ -7,10 +7,10 @@ use PlinthCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# So a worker may keep 4 MB.
+# So a worker may keep 16 MB, some five thousand small transactions.
 my $node = plinth_cluster(
 	'resume', q(
-plinth.realtime_ring_size = '8MB'
+plinth.realtime_ring_size = '32MB'
 autovacuum = off
 ));
 my $db = 'app';
@@ -188,22 +188,22 @@ is(told(subscribe('', topic => 1, since => $since), 'gap'), 'gap', 'of topics no
 
 # more than is kept
 $since = position();
-sql(q{DO $$ BEGIN FOR i IN 3001 .. 3600 LOOP INSERT INTO news VALUES (i, repeat('x', 10000)); COMMIT; END LOOP; END $$});
+sql(q{DO $$ BEGIN FOR i IN 3001 .. 4600 LOOP INSERT INTO news VALUES (i, repeat('x', 12000)); COMMIT; END LOOP; END $$});
 caught_up();
 $later = position();
-sql('INSERT INTO news VALUES (3700)');
+sql('INSERT INTO news VALUES (5000)');
 is(told(subscribe('news', since => $since), 'gap'), 'gap', 'too long ago');
-is(told(subscribe('news', since => $later), '3700'), 'INSERT 3700', 'not too long ago');
+is(told(subscribe('news', since => $later), '5000'), 'INSERT 5000', 'not too long ago');
 
 # a transaction that is not kept
 $since = position();
-sql(q{INSERT INTO news SELECT 10000 + n, repeat('x', 5000) FROM generate_series(1, 20000) AS n; INSERT INTO news VALUES (4000)});
+sql(q{INSERT INTO news SELECT 10000 + n, repeat('x', 5000) FROM generate_series(1, 20000) AS n; INSERT INTO news VALUES (5100)});
 caught_up();
 is(told(subscribe('news', since => $since), 'gap'), 'gap', 'a transaction that is too large to keep');
 
 # another worker
 $since = position();
-sql('INSERT INTO news VALUES (4001)');
+sql('INSERT INTO news VALUES (5101)');
 caught_up();
 my $pid = sql(q{SELECT pid FROM plinth.stat_workers WHERE worker = 'stream' AND database = current_database()});
 sql("SELECT pg_terminate_backend($pid)");
@@ -213,12 +213,12 @@ streaming();
 is(told(subscribe('news', since => $since), 'gap'), 'gap', 'the worker has been another one since');
 $since = position();
 my $again = subscribe('news');
-sql('INSERT INTO news VALUES (4002)');
-is(told(subscribe('news', since => $since), '4002'), 'INSERT 4002', 'which keeps what comes');
+sql('INSERT INTO news VALUES (5102)');
+is(told(subscribe('news', since => $since), '5102'), 'INSERT 5102', 'which keeps what comes');
 
 # another run of the server
 $since = position();
-sql('INSERT INTO news VALUES (4003)');
+sql('INSERT INTO news VALUES (5103)');
 $node->restart;
 streaming();
 is(told(subscribe('news', since => $since), 'gap'), 'gap', 'the server has been restarted since');
