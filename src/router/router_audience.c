@@ -16,10 +16,12 @@
 #include "router/router_internal.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
@@ -37,6 +39,8 @@ static const RouterUsers nobody = {.all = false};
 
 static void see_user(RouterAudience *audience, const RouterTerm *term,
 					 const RouterImage *image);
+static void see_members(RouterAudience *audience, ArrayType *array);
+static RouterUsers one_user(const char *user);
 static void see_row(RouterAudience *audience, RouterTerm *term,
 					RouterImage *image, ExprContext *econtext);
 static void run_guarded(void *arg);
@@ -200,21 +204,21 @@ plinth_router_has_user(const RouterUsers *users, const char *user)
 }
 
 /*
- * The user that a column names.
+ * The user that a column names, or the users.
  */
 static void
 see_user(RouterAudience *audience, const RouterTerm *term,
 		 const RouterImage *image)
 {
 	const char *user = NULL;
+	bool isnull = true;
+	Datum value;
 
 	audience->sure = nobody;
 	audience->perhaps = nobody;
-	if (!plinth_router_field(image, term->column, &user))
+	if (term->type == UUIDARRAYOID ||
+		!plinth_router_field(image, term->column, &user))
 	{
-		bool isnull = true;
-		Datum value;
-
 		/* not published, perhaps; the tuple has it all the same */
 		if (image->slot == NULL || bms_is_member(term->column, image->unknown))
 		{
@@ -222,16 +226,54 @@ see_user(RouterAudience *audience, const RouterTerm *term,
 			return;
 		}
 		value = slot_getattr(image->slot, term->column, &isnull);
+		if (!isnull && term->type == UUIDARRAYOID)
+		{
+			see_members(audience, DatumGetArrayTypeP(value));
+			return;
+		}
 		if (!isnull)
 			user = term->type == UUIDOID
 					   ? DatumGetCString(DirectFunctionCall1(uuid_out, value))
 					   : TextDatumGetCString(value);
 	}
 	if (user != NULL)
+		audience->sure = audience->perhaps = one_user(user);
+}
+
+/*
+ * The users in an array.  When they are too many to be named, the others are
+ * asked about.
+ */
+static void
+see_members(RouterAudience *audience, ArrayType *array)
+{
+	Datum *members;
+	bool *nulls;
+	int count;
+
+	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &members,
+					  &nulls, &count);
+	for (int i = 0; i < count; i++)
 	{
-		audience->sure.count = audience->perhaps.count = 1;
-		audience->sure.users[0] = audience->perhaps.users[0] = user;
+		RouterUsers user;
+
+		if (nulls[i])
+			continue;
+		user =
+			one_user(DatumGetCString(DirectFunctionCall1(uuid_out, members[i])));
+		unite(&audience->sure, &user, false);
+		unite(&audience->perhaps, &user, true);
+		if (audience->perhaps.all)
+			break;
 	}
+}
+
+static RouterUsers
+one_user(const char *user)
+{
+	RouterUsers users = {.count = 1, .users = {user}};
+
+	return users;
 }
 
 /*

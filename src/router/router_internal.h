@@ -33,7 +33,7 @@ typedef struct RouterTerm
 {
 	RouterTermKind kind;
 	AttrNumber column;		 /* USER */
-	Oid type;				 /* USER: of the column, a uuid or a text */
+	Oid type;				 /* USER: of the column: uuid, text, uuid[] */
 	struct Expr *expression; /* ROW */
 	Bitmapset *columns;		 /* ROW: that it reads */
 	bool guarded;			 /* ROW: may raise an error or take long */
@@ -78,7 +78,10 @@ extern RouterTerm *plinth_router_read_term(struct Node *condition, Oid role);
 extern RouterTerm *plinth_router_join_terms(RouterTermKind kind,
 											RouterTerm *left, RouterTerm *right);
 
-/* Columns of the table that a policy's condition reads, also in sub-queries. */
+/*
+ * router_columns.c: columns of the table that a policy's condition reads, also
+ * in sub-queries.
+ */
 extern Bitmapset *plinth_router_columns_of(struct Node *condition, int natts,
 										   bool *system);
 

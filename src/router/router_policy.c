@@ -224,6 +224,8 @@ look_at_term(const RouterTerm *term, RouterRoute *route, bool *asks,
 			break;
 		case ROUTER_TERM_USER:
 			*users = true;
+			if (term->type == UUIDARRAYOID)
+				route->tuples = true;
 			break;
 		case ROUTER_TERM_ROW:
 			*rows = true;
@@ -255,8 +257,10 @@ is_bounded(const RouterTerm *term)
 	switch (term->kind)
 	{
 		case ROUTER_TERM_FALSE:
-		case ROUTER_TERM_USER:
 			return true;
+		case ROUTER_TERM_USER:
+			/* an array may have too many in it to look each of them up */
+			return term->type != UUIDARRAYOID;
 		case ROUTER_TERM_TRUE:
 		case ROUTER_TERM_ROW:
 		case ROUTER_TERM_ASK:

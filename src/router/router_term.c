@@ -3,8 +3,8 @@
  * router_term.c
  *		What a policy's condition says, as a tree that can be looked up.
  *
- * Understood are constants, AND, OR, "user = column", and expressions over
- * the row alone.  User is plinth.auth_uid(), bare or in a scalar sub-query,
+ * Understood are constants, AND, OR, "user = column", "user = ANY (column)",
+ * and expressions over the row alone.  User is plinth.auth_uid(), bare or in a scalar sub-query,
  * an SQL function that does nothing but return it, or one of these as text.
  * An expression is over the row alone when it calls nothing but functions of
  * the server itself that depend on their arguments only, which can therefore
@@ -21,7 +21,6 @@
 #include "router/router_internal.h"
 
 #include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
@@ -63,18 +62,11 @@ typedef struct RowExpressionCheck
 	bool guarded;
 } RowExpressionCheck;
 
-typedef struct ColumnsWalk
-{
-	int depth;
-	int natts;
-	bool system;
-	Bitmapset *columns;
-} ColumnsWalk;
-
 static RouterTerm *read_term(Node *node, TermReading *reading);
 static RouterTerm *make_term(RouterTermKind kind);
 static RouterTerm *read_equality(const OpExpr *expr, TermReading *reading);
 static RouterTerm *read_any(const ScalarArrayOpExpr *expr, TermReading *reading);
+static bool is_own_column(Node *node, Oid type);
 static RouterTerm *match_user(Node *left, Node *right, Oid function,
 							  Oid collation, TermReading *reading);
 static bool is_user(Node *node, TermReading *reading, int depth);
@@ -85,7 +77,6 @@ static bool needs_identity(Node *node, void *context);
 static bool is_plain_type(Oid type);
 static bool needs_function(Oid function, void *context);
 static bool is_comparison(Oid function);
-static bool columns_walker(Node *node, void *context);
 static Node *strip_relabel(Node *node);
 
 /*
@@ -126,21 +117,6 @@ plinth_router_join_terms(RouterTermKind kind, RouterTerm *left, RouterTerm *righ
 	term->args[0] = left;
 	term->args[1] = right;
 	return term;
-}
-
-/*
- * Columns of the table that a condition reads, also from within sub-queries;
- * all of them when it takes the row as a whole.  Notes system columns other
- * than tableoid.
- */
-Bitmapset *
-plinth_router_columns_of(Node *condition, int natts, bool *system)
-{
-	ColumnsWalk walk = {.natts = natts};
-
-	(void) columns_walker(condition, &walk);
-	*system = *system || walk.system;
-	return walk.columns;
 }
 
 static RouterTerm *
@@ -222,7 +198,7 @@ read_equality(const OpExpr *expr, TermReading *reading)
 }
 
 /*
- * Read "user IN (column, ...)"; or NULL.
+ * Read "user IN (column, ...)" and "user = ANY (column)"; or NULL.
  */
 static RouterTerm *
 read_any(const ScalarArrayOpExpr *expr, TermReading *reading)
@@ -230,7 +206,18 @@ read_any(const ScalarArrayOpExpr *expr, TermReading *reading)
 	RouterTerm *term = make_term(ROUTER_TERM_FALSE);
 	ListCell *lc;
 
-	if (!expr->useOr || !IsA(lsecond(expr->args), ArrayExpr) ||
+	if (!expr->useOr)
+		return NULL;
+	if (get_opcode(expr->opno) == F_UUID_EQ &&
+		is_own_column(strip_relabel(lsecond(expr->args)), UUIDARRAYOID) &&
+		is_user(linitial(expr->args), reading, 0))
+	{
+		term->kind = ROUTER_TERM_USER;
+		term->column = ((Var *) strip_relabel(lsecond(expr->args)))->varattno;
+		term->type = UUIDARRAYOID;
+		return term;
+	}
+	if (!IsA(lsecond(expr->args), ArrayExpr) ||
 		lsecond_node(ArrayExpr, expr->args)->multidims)
 		return NULL;
 	foreach (lc, lsecond_node(ArrayExpr, expr->args)->elements)
@@ -244,6 +231,18 @@ read_any(const ScalarArrayOpExpr *expr, TermReading *reading)
 		term = plinth_router_join_terms(ROUTER_TERM_OR, term, part);
 	}
 	return term;
+}
+
+/*
+ * Is it a column of the row, of that type or a domain over it?
+ */
+static bool
+is_own_column(Node *node, Oid type)
+{
+	Var *column = (Var *) node;
+
+	return IsA(node, Var) && column->varno == 1 && column->varlevelsup == 0 &&
+		   column->varattno > 0 && getBaseType(column->vartype) == type;
 }
 
 /*
@@ -555,38 +554,6 @@ is_comparison(Oid function)
 		default:
 			return false;
 	}
-}
-
-static bool
-columns_walker(Node *node, void *context)
-{
-	ColumnsWalk *walk = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var *var = (Var *) node;
-
-		if ((int) var->varlevelsup != walk->depth || var->varno != 1)
-			return false;
-		if (var->varattno > 0)
-			walk->columns = bms_add_member(walk->columns, var->varattno);
-		else if (var->varattno == 0)
-			for (int i = 1; i <= walk->natts; i++)
-				walk->columns = bms_add_member(walk->columns, i);
-		else if (var->varattno != TableOidAttributeNumber)
-			walk->system = true;
-		return false;
-	}
-	if (IsA(node, Query))
-	{
-		walk->depth++;
-		(void) query_tree_walker((Query *) node, columns_walker, context, 0);
-		walk->depth--;
-		return false;
-	}
-	return expression_tree_walker(node, columns_walker, context);
 }
 
 /*

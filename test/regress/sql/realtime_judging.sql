@@ -284,6 +284,24 @@ UPDATE regress_judging.large SET t = repeat('x', 100000), n = 4 WHERE id = 2;
 SELECT regress_judging.drain();
 SELECT * FROM regress_judging.got('large');
 
+-- users in an array are looked up, as long as they are few
+CREATE TABLE regress_judging.shared (id int PRIMARY KEY, readers uuid[]);
+ALTER TABLE regress_judging.shared ENABLE ROW LEVEL SECURITY;
+ALTER TABLE regress_judging.shared REPLICA IDENTITY FULL;
+CREATE POLICY reader ON regress_judging.shared FOR SELECT TO authenticated USING (auth.uid() = ANY (readers));
+GRANT SELECT ON regress_judging.shared TO authenticated;
+ALTER PUBLICATION plinth_realtime ADD TABLE regress_judging.shared;
+CALL regress_judging.follow(1, 'shared');
+CALL regress_judging.follow(2, 'shared');
+SELECT DISTINCT route FROM plinth.stat_subscriptions WHERE table_name = 'shared';
+INSERT INTO regress_judging.shared VALUES
+	(1, ARRAY[regress_judging.user_id(1)]), (2, ARRAY[regress_judging.user_id(2), NULL, regress_judging.user_id(1), regress_judging.user_id(2)]),
+	(3, '{}'), (4, NULL),
+	(5, ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 20)) || regress_judging.user_id(2));
+UPDATE regress_judging.shared SET readers = ARRAY[regress_judging.user_id(2)] WHERE id IN (1, 3);
+SELECT regress_judging.drain();
+SELECT * FROM regress_judging.got('shared');
+
 --
 -- Partitions: judged by their root's policies where they are shown as its
 -- changes, and by their own where as theirs
