@@ -47,13 +47,14 @@ typedef struct RouterRoute
 {
 	RouterRouteKind kind;
 	RouterTerm *term;
-	bool by_user;		 /* its readers can be found by their user */
-	bool by_value;		 /* everybody may have to be looked at */
-	bool tuples;		 /* cannot do with the text of rows */
-	Bitmapset *asked;	 /* columns that its policies read */
-	uint8 events;		 /* that the publication has: ROUTER_EVENT_* */
-	bool truncate;		 /* and whether it has TRUNCATE */
-	Bitmapset *readable; /* columns that the role may select */
+	bool by_user;		  /* its readers can be found by their user */
+	bool by_value;		  /* everybody may have to be looked at */
+	bool tuples;		  /* cannot do with the text of rows */
+	Bitmapset *asked;	  /* columns that its policies read */
+	uint8 events;		  /* that the publication has: ROUTER_EVENT_* */
+	bool truncate;		  /* and whether it has TRUNCATE */
+	Bitmapset *readable;  /* columns that the role may select */
+	Bitmapset *published; /* columns that the publication lists; NULL: all */
 } RouterRoute;
 
 /* Why a subscription cannot be; the strings are palloc'd or constant. */

@@ -224,7 +224,11 @@ look_at_term(const RouterTerm *term, RouterRoute *route, bool *asks,
 			break;
 		case ROUTER_TERM_USER:
 			*users = true;
-			if (term->type == UUIDARRAYOID)
+
+			/* text is there of what is published, and lists are no text */
+			if (term->type == UUIDARRAYOID ||
+				(route->published != NULL &&
+				 !bms_is_member(term->column, route->published)))
 				route->tuples = true;
 			break;
 		case ROUTER_TERM_ROW:

@@ -209,6 +209,7 @@ read_rights(Relation rel, Oid role, RouterRoute *route, RouterProblem *problem)
 					 get_namespace_name(RelationGetNamespace(rel))),
 			NULL, NULL);
 
+	route->published = published;
 	route->readable = NULL;
 	all = pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK;
 	for (int i = 0; i < desc->natts; i++)

@@ -284,6 +284,20 @@ UPDATE regress_judging.large SET t = repeat('x', 100000), n = 4 WHERE id = 2;
 SELECT regress_judging.drain();
 SELECT * FROM regress_judging.got('large');
 
+-- a policy may read what is not published
+CREATE TABLE regress_judging.partly (id int PRIMARY KEY, owner uuid, room int, body text);
+ALTER TABLE regress_judging.partly ENABLE ROW LEVEL SECURITY;
+CREATE POLICY owner ON regress_judging.partly FOR SELECT TO authenticated USING (owner = auth.uid());
+CREATE POLICY room ON regress_judging.partly FOR SELECT TO authenticated USING (room = 7);
+GRANT SELECT ON regress_judging.partly TO authenticated;
+ALTER PUBLICATION plinth_realtime ADD TABLE regress_judging.partly (id, body);
+CALL regress_judging.follow(1, 'partly');
+INSERT INTO regress_judging.partly VALUES (1, regress_judging.user_id(1), 1, 'x'), (2, regress_judging.user_id(2), 1, 'x'), (3, NULL, 7, 'x');
+UPDATE regress_judging.partly SET body = 'y', room = 8 WHERE id IN (1, 3);
+SELECT regress_judging.drain();
+SELECT * FROM regress_judging.got('partly');
+SELECT payload -> 'new' AS new FROM regress_judging.subs, realtime.poll(id, key, 0, 1) WHERE what = 'partly';
+
 -- users in an array are looked up, as long as they are few
 CREATE TABLE regress_judging.shared (id int PRIMARY KEY, readers uuid[]);
 ALTER TABLE regress_judging.shared ENABLE ROW LEVEL SECURITY;
