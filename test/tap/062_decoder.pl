@@ -287,12 +287,13 @@ is_deeply(\%events, { INSERT => 2000, 'STREAM PREPARE' => 1, 'COMMIT PREPARED' =
 	'a long transaction comes in parts, is prepared and committed');
 documents('mine');
 
-# --- a reader that goes away: what it has not confirmed comes again
+# --- a reader that goes away: what it has not confirmed comes again, and after
+# a crash what it had confirmed may, because the server saves slots now and then
 sql(q{INSERT INTO item (id) VALUES (400001)});
 is(scalar(my @first = split /\n/, sql(q{SELECT data FROM pg_logical_slot_peek_changes('mine', NULL, NULL)})), 1, 'looked at');
 $node->stop('immediate');
 $node->start;
-is(scalar(documents('mine')), 1, 'and there after a crash');
+like((documents('mine'))[-1], qr/"new":\{"id":400001,/, 'and there after a crash');
 is(scalar(documents('mine')), 0, 'and gone when it has been read');
 
 done_testing();
