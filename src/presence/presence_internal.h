@@ -43,7 +43,7 @@
 #define PRESENCE_AVATAR_CHARS 2048
 #define PRESENCE_NAME_CHARS 64
 
-/* Texts of an entry, packed; the last five are a byte and a zero each. */
+/* Texts of an entry, packed: each with a byte before it and a zero after. */
 #define PRESENCE_BODY_MAX                                \
 	(4 * (PRESENCE_PAGE_CHARS + PRESENCE_BROWSER_CHARS + \
 		  PRESENCE_AVATAR_CHARS + PRESENCE_NAME_CHARS) + \

@@ -84,6 +84,7 @@ plinth_router_expire(void)
 	plinth_router_synchronize();
 
 	plinth_router_settle_all();
+	plinth_router_recheck_topics();
 
 	costs_due = false;
 	now = GetCurrentTimestamp();

@@ -23,6 +23,7 @@
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
+#include "base/names.h"
 #include "claims/claims.h"
 #include "router/router_audience.h"
 
@@ -234,6 +235,10 @@ ask_right(void *arg)
 										  SECURITY_RESTRICTED_OPERATION);
 	if (inquiry->claims != NULL)
 		plinth_claims_set_verified(inquiry->claims, true);
+	if (inquiry->claims != NULL && sub->stated)
+		(void) set_config_option(PLINTH_CLAIMS_SETTING, inquiry->claims,
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+								 true, 0, false);
 	inquiry->may_read = plinth_topic_may_use(sub->topic, TOPIC_READ);
 
 	SetUserIdAndSecContext(user, context);

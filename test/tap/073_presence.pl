@@ -53,9 +53,9 @@ sub track
 sub subscribe
 {
 	my ($session, $topic) = @_;
-	my ($id, $key) = split /\|/,
-		$session->query_safe("SELECT subscription_id, session_key FROM realtime.subscribe('$topic')");
-	return { id => $id, key => $key };
+	my ($id, $key, $channel) = split /\|/,
+		$session->query_safe("SELECT subscription_id, session_key, listen_channel FROM realtime.subscribe('$topic')");
+	return { id => $id, key => $key, channel => $channel };
 }
 
 # Wait for a message like that, and say whether it came.
@@ -244,6 +244,27 @@ ok(told($crowd, '{"event":"sync"}'), 'too many to tell one by one');
 is(sql("SELECT count(*) FILTER (WHERE payload ->> 'event' = 'join') || ' ' || count(*) FILTER (WHERE payload ->> 'event' = 'sync')
 	FROM realtime.poll($crowd->{id}, '$crowd->{key}', 0, 1000) WHERE event = 'presence' AND payload ->> 'event' <> 'leave'"),
 	'100 1', 'a hundred are told, the rest is to be looked up');
+
+#
+# A listener hears of all of it
+#
+my $radio = subscribe($watcher, 'radio');
+$watcher->query_safe("LISTEN $radio->{channel}");
+sql(q{SELECT realtime.broadcast('radio', 'short', '{"n": 1}')});
+sql(q{SELECT realtime.broadcast('radio', 'long', to_jsonb(repeat('x', 60000)), false)});
+ok(told($radio, '{"event":"long"}'), 'two messages');
+track($second, 'radio', 51);
+my @heard;
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	push @heard, $watcher->query_safe('SELECT 1') =~ /notification "$radio->{channel}" with payload "(.*)" received/g;
+	last if @heard >= 3;
+	select undef, undef, undef, 0.1;
+}
+like($heard[0], qr/^\{"seq":1,"eventType":"broadcast","topic":"radio","event":"short","from":null,.*"payload":\{"n": 1\}\}$/,
+	'a message is sent whole');
+like($heard[1], qr/^\{"seq":2,"lsn":"[0-9A-F]+\/[0-9A-F]+","truncated":true\}$/, 'a long one is announced');
+like($heard[2], qr/^\{"seq":3,"eventType":"presence","topic":"radio","event":"join","user_id":"$user{ada}",/, 'and who comes');
 
 #
 # Messages that are none
