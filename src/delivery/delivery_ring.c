@@ -6,10 +6,12 @@
  * A frame is a message and the list of its readers.  Positions count bytes
  * ever written, so that a position tells its age; a frame lies in one piece.
  * The entries of one reader are chained from the oldest to the newest, and
- * when the oldest frame has to go its readers' chains begin one later.  So a
+ * when the oldest frame has to go its readers' chains begin behind it.  So a
  * reader finds its messages without a look at those of others, and the
  * numbers tell exactly what it missed: they count up by one, and the ring
  * holds an unbroken range that ends with the last.
+ *
+ * What has to go, and from whom, is decided in delivery_room.c.
  *
  * A gap in the stream takes a number too and cuts the chain, because what
  * was before it is of no use to somebody who reads afresh.  The router
@@ -26,6 +28,7 @@
 
 #include "delivery/delivery.h"
 #include "delivery/delivery_internal.h"
+#include "delivery/delivery_ring.h"
 
 #include "base/settings.h"
 #include "miscadmin.h"
@@ -38,55 +41,14 @@
 
 #define DELIVERY_TRANCHE "plinth delivery"
 
-/* A frame may take this part of the ring. */
-#define DELIVERY_MAX_SHARE 4
+/* A frame may take this part of a half. */
+#define DELIVERY_MAX_SHARE 2
 
 /* Readers of one frame; more get a frame of their own with the same body. */
 #define DELIVERY_MAX_READERS 1024
 
 /* What a reader copies under one hold of the lock, unless one is larger. */
 #define DELIVERY_COPY_BYTES (256 * 1024)
-
-typedef struct DeliveryFrame
-{
-	uint32 length; /* of all of it, a multiple of MAXALIGN */
-	uint32 body_length;
-	XLogRecPtr lsn;
-	TimestampTz commit_time;
-	WireAction action;
-	uint32 nreaders; /* 0: fills the ring up to its end */
-} DeliveryFrame;
-
-/* After the frame's head, one for each reader; the body follows. */
-typedef struct DeliveryEntry
-{
-	uint64 id; /* of the subscription */
-	int64 seq;
-	uint64 next_frame; /* position; 0 ends the chain */
-	uint32 next_entry;
-	int32 slot;
-} DeliveryEntry;
-
-/* A subscription's side. */
-typedef struct DeliverySlot
-{
-	uint64 id;
-	uint32 gaps;		/* as many of the router's are applied */
-	int64 seq;			/* last number given out */
-	int64 gap_seq;		/* number of the last gap */
-	int64 first_seq;	/* oldest in the ring; seq + 1 when there is none */
-	uint64 first_frame; /* oldest in the ring, 0: none */
-	uint32 first_entry;
-	uint64 last_frame;
-	uint32 last_entry;
-	int64 cursor_seq; /* where the last poll ended */
-	uint64 cursor_frame;
-	uint32 cursor_entry;
-	int64 delivered;
-	int64 dropped;
-	int64 dropped_upto; /* numbers up to it were read, or are in dropped */
-	int64 queue_bytes;	/* of its messages in the ring */
-} DeliverySlot;
 
 /* A poll under way. */
 typedef struct DeliveryReading
@@ -99,39 +61,25 @@ typedef struct DeliveryReading
 	bool begun;
 	int64 lost_upto;
 	int64 last;
-	uint64 cursor_frame; /* of the last that was copied */
+	int64 cursor_seq; /* of the last that was copied */
+	uint64 cursor_frame;
 	uint32 cursor_entry;
 	char *buffer;
 	Size size;
 	Size used;
 } DeliveryReading;
 
-typedef struct DeliveryShared
-{
-	LWLock *lock;
-	uint64 size; /* of the ring in bytes */
-	uint64 head; /* position of the next frame */
-	uint64 tail; /* position of the oldest */
-} DeliveryShared;
-
 int plinth_delivery_ring_kb = 64 * 1024;
 int plinth_delivery_event_kb = 1024;
 
-/* Links to shared memory; NULL when the library was not preloaded. */
-static DeliveryShared *delivery = NULL;
-static DeliverySlot *delivery_slots = NULL;
-static char *ring = NULL;
+DeliveryShared *plinth_delivery_ring = NULL;
+DeliverySlot *plinth_delivery_slots = NULL;
+char *plinth_delivery_ring_bytes = NULL;
 
 static Size ring_size(void);
-static DeliveryFrame *frame_at(uint64 position);
-static DeliveryEntry *entries_of(DeliveryFrame *frame);
-static char *body_of(DeliveryFrame *frame);
 static void synchronize(DeliverySlot *slot, uint64 id, uint32 gaps);
 static int put_frame(const DeliveryMessage *message,
 					 const RouterReader *readers, int nreaders, int64 *seqs);
-static void make_room(uint64 bytes);
-static void drop_oldest(void);
-static void append_entry(DeliverySlot *slot, uint64 position, uint32 number);
 static void cut(DeliverySlot *slot);
 static Size copy_some(DeliveryReading *reading);
 static void note_read(const DeliveryReading *reading, int64 after_seq);
@@ -184,19 +132,26 @@ plinth_delivery_shmem_startup(void)
 		mul_size(plinth_router_max_subscriptions, sizeof(DeliverySlot));
 	bool found;
 
-	delivery = ShmemInitStruct(DELIVERY_TRANCHE, sizeof(DeliveryShared), &found);
+	plinth_delivery_ring =
+		ShmemInitStruct(DELIVERY_TRANCHE, sizeof(DeliveryShared), &found);
 	if (!found)
 	{
-		delivery->lock = &(GetNamedLWLockTranche(DELIVERY_TRANCHE))->lock;
-		delivery->size = ring_size();
+		plinth_delivery_ring->lock =
+			&(GetNamedLWLockTranche(DELIVERY_TRANCHE))->lock;
+		plinth_delivery_ring->size = ring_size() / DELIVERY_HALVES;
 
 		/* One turn ahead, so that no frame is at position 0. */
-		delivery->head = delivery->tail = delivery->size;
+		for (int i = 0; i < DELIVERY_HALVES; i++)
+			plinth_delivery_ring->halves[i].head =
+				plinth_delivery_ring->halves[i].tail =
+					plinth_delivery_ring->size;
 	}
-	ring = ShmemInitStruct("plinth delivery ring", ring_size(), &found);
-	delivery_slots = ShmemInitStruct("plinth delivery slots", slots_size, &found);
+	plinth_delivery_ring_bytes =
+		ShmemInitStruct("plinth delivery ring", ring_size(), &found);
+	plinth_delivery_slots =
+		ShmemInitStruct("plinth delivery slots", slots_size, &found);
 	if (!found)
-		memset(delivery_slots, 0, slots_size);
+		memset(plinth_delivery_slots, 0, slots_size);
 	plinth_delivery_stat_startup();
 	plinth_delivery_broadcast_startup();
 	plinth_delivery_queue_startup();
@@ -233,13 +188,13 @@ plinth_delivery_put(const DeliveryMessage *message, const RouterReader *readers,
 int64
 plinth_delivery_gap_seq(const RouterSubscription *sub)
 {
-	DeliverySlot *slot = &delivery_slots[sub->slot];
+	DeliverySlot *slot = &plinth_delivery_slots[sub->slot];
 	int64 seq;
 
-	LWLockAcquire(delivery->lock, LW_EXCLUSIVE);
+	LWLockAcquire(plinth_delivery_ring->lock, LW_EXCLUSIVE);
 	synchronize(slot, sub->id, sub->gaps);
 	seq = slot->gap_seq;
-	LWLockRelease(delivery->lock);
+	LWLockRelease(plinth_delivery_ring->lock);
 	plinth_delivery_count(0, 1);
 
 	return seq;
@@ -263,9 +218,9 @@ plinth_delivery_read(const RouterSubscription *sub, int64 after_seq, int limit,
 		reading.used = 0;
 		reading.buffer = palloc_extended(reading.size, MCXT_ALLOC_HUGE);
 
-		LWLockAcquire(delivery->lock, LW_SHARED);
+		LWLockAcquire(plinth_delivery_ring->lock, LW_SHARED);
 		wanted = copy_some(&reading);
-		LWLockRelease(delivery->lock);
+		LWLockRelease(plinth_delivery_ring->lock);
 		CHECK_FOR_INTERRUPTS();
 	} while (wanted > 0);
 	note_read(&reading, after_seq);
@@ -282,17 +237,17 @@ void
 plinth_delivery_slot_counts(const RouterSubscription *sub, int64 *delivered,
 							int64 *dropped, int64 *queue_bytes)
 {
-	DeliverySlot *slot = &delivery_slots[sub->slot];
+	DeliverySlot *slot = &plinth_delivery_slots[sub->slot];
 
 	*delivered = *dropped = *queue_bytes = 0;
-	LWLockAcquire(delivery->lock, LW_SHARED);
+	LWLockAcquire(plinth_delivery_ring->lock, LW_SHARED);
 	if (slot->id == sub->id)
 	{
 		*delivered = slot->delivered;
 		*dropped = slot->dropped;
 		*queue_bytes = slot->queue_bytes;
 	}
-	LWLockRelease(delivery->lock);
+	LWLockRelease(plinth_delivery_ring->lock);
 }
 
 /*
@@ -301,11 +256,13 @@ plinth_delivery_slot_counts(const RouterSubscription *sub, int64 *delivered,
 int64
 plinth_delivery_ring_used(void)
 {
-	int64 used;
+	int64 used = 0;
 
-	LWLockAcquire(delivery->lock, LW_SHARED);
-	used = delivery->head - delivery->tail;
-	LWLockRelease(delivery->lock);
+	LWLockAcquire(plinth_delivery_ring->lock, LW_SHARED);
+	for (int i = 0; i < DELIVERY_HALVES; i++)
+		used += plinth_delivery_ring->halves[i].head -
+				plinth_delivery_ring->halves[i].tail;
+	LWLockRelease(plinth_delivery_ring->lock);
 
 	return used;
 }
@@ -326,24 +283,6 @@ static Size
 ring_size(void)
 {
 	return mul_size(plinth_delivery_ring_kb, 1024);
-}
-
-static DeliveryFrame *
-frame_at(uint64 position)
-{
-	return (DeliveryFrame *) (ring + position % delivery->size);
-}
-
-static DeliveryEntry *
-entries_of(DeliveryFrame *frame)
-{
-	return (DeliveryEntry *) ((char *) frame + MAXALIGN(sizeof(DeliveryFrame)));
-}
-
-static char *
-body_of(DeliveryFrame *frame)
-{
-	return (char *) (entries_of(frame) + frame->nreaders);
 }
 
 /*
@@ -389,11 +328,11 @@ put_frame(const DeliveryMessage *message, const RouterReader *readers,
 		  int nreaders, int64 *seqs)
 {
 	Size head = MAXALIGN(sizeof(DeliveryFrame));
-	Size share = delivery->size / DELIVERY_MAX_SHARE;
+	Size share = plinth_delivery_ring->size / DELIVERY_MAX_SHARE;
 	int count = Min(nreaders, DELIVERY_MAX_READERS);
 	DeliveryFrame *frame;
 	DeliveryEntry *entries;
-	uint64 position;
+	uint64 place;
 	Size length;
 	bool fits;
 
@@ -403,10 +342,10 @@ put_frame(const DeliveryMessage *message, const RouterReader *readers,
 									  sizeof(DeliveryEntry));
 	length = MAXALIGN(head + count * sizeof(DeliveryEntry) + message->length);
 
-	LWLockAcquire(delivery->lock, LW_EXCLUSIVE);
+	LWLockAcquire(plinth_delivery_ring->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < count; i++)
 	{
-		DeliverySlot *slot = &delivery_slots[readers[i].slot];
+		DeliverySlot *slot = &plinth_delivery_slots[readers[i].slot];
 
 		synchronize(slot, readers[i].id, readers[i].gaps);
 		seqs[i] = ++slot->seq;
@@ -415,120 +354,37 @@ put_frame(const DeliveryMessage *message, const RouterReader *readers,
 	}
 	if (!fits)
 	{
-		LWLockRelease(delivery->lock);
+		LWLockRelease(plinth_delivery_ring->lock);
 		plinth_delivery_count(count, count);
 		return -count;
 	}
 
-	make_room(length);
-	position = delivery->head;
-	delivery->head += length;
-	frame = frame_at(position);
+	place = plinth_delivery_take_room(readers, count, length);
+	frame = plinth_delivery_frame_at(place);
 	frame->length = length;
 	frame->body_length = message->length;
 	frame->lsn = message->lsn;
 	frame->commit_time = message->commit_time;
 	frame->action = message->action;
 	frame->nreaders = count;
-	entries = entries_of(frame);
+	entries = plinth_delivery_entries_of(frame);
 	for (int i = 0; i < count; i++)
 	{
-		DeliverySlot *slot = &delivery_slots[readers[i].slot];
+		DeliverySlot *slot = &plinth_delivery_slots[readers[i].slot];
 
 		entries[i].id = readers[i].id;
 		entries[i].seq = seqs[i];
 		entries[i].next_frame = 0;
 		entries[i].next_entry = 0;
 		entries[i].slot = readers[i].slot;
-		append_entry(slot, position, i);
+		plinth_delivery_append_entry(slot, place, i);
 		slot->delivered++;
 		slot->queue_bytes += message->length;
 	}
-	memcpy(body_of(frame), message->body, message->length);
-	LWLockRelease(delivery->lock);
+	memcpy(plinth_delivery_body_of(frame), message->body, message->length);
+	LWLockRelease(plinth_delivery_ring->lock);
 
 	return count;
-}
-
-/*
- * Free room for a frame at the head; what is left before the ring's end is
- * passed over when it is too small.  The caller holds the lock.
- */
-static void
-make_room(uint64 bytes)
-{
-	uint64 rest = delivery->size - delivery->head % delivery->size;
-
-	if (rest >= bytes)
-		rest = 0;
-	while (delivery->head + rest + bytes - delivery->tail > delivery->size)
-		drop_oldest();
-	if (rest >= MAXALIGN(sizeof(DeliveryFrame)))
-	{
-		DeliveryFrame *filler = frame_at(delivery->head);
-
-		filler->length = rest;
-		filler->nreaders = 0;
-	}
-	delivery->head += rest;
-}
-
-/*
- * Let the oldest frame go.  The caller holds the lock.
- */
-static void
-drop_oldest(void)
-{
-	uint64 rest = delivery->size - delivery->tail % delivery->size;
-	DeliveryFrame *frame = frame_at(delivery->tail);
-	DeliveryEntry *entries = entries_of(frame);
-
-	/* A filler without a head of its own. */
-	if (rest < MAXALIGN(sizeof(DeliveryFrame)))
-	{
-		delivery->tail += rest;
-		return;
-	}
-
-	for (uint32 i = 0; i < frame->nreaders; i++)
-	{
-		DeliverySlot *slot = &delivery_slots[entries[i].slot];
-
-		if (slot->id != entries[i].id || slot->first_frame != delivery->tail ||
-			slot->first_entry != i)
-			continue;
-		slot->first_frame = entries[i].next_frame;
-		slot->first_entry = entries[i].next_entry;
-		slot->first_seq = entries[i].seq + 1;
-		slot->queue_bytes -= frame->body_length;
-		if (slot->first_frame == 0)
-			slot->last_frame = 0;
-	}
-	delivery->tail += frame->length;
-}
-
-/*
- * Chain a new entry to a reader's last.  The caller holds the lock.
- */
-static void
-append_entry(DeliverySlot *slot, uint64 position, uint32 number)
-{
-	if (slot->last_frame == 0)
-	{
-		slot->first_frame = position;
-		slot->first_entry = number;
-		slot->first_seq = slot->seq;
-	}
-	else
-	{
-		DeliveryEntry *last =
-			&entries_of(frame_at(slot->last_frame))[slot->last_entry];
-
-		last->next_frame = position;
-		last->next_entry = number;
-	}
-	slot->last_frame = position;
-	slot->last_entry = number;
 }
 
 /*
@@ -538,8 +394,8 @@ append_entry(DeliverySlot *slot, uint64 position, uint32 number)
 static Size
 copy_some(DeliveryReading *reading)
 {
-	DeliverySlot state = delivery_slots[reading->sub->slot];
-	uint64 position;
+	DeliverySlot state = plinth_delivery_slots[reading->sub->slot];
+	uint64 place;
 	uint32 number;
 
 	synchronize(&state, reading->sub->id, reading->sub->gaps);
@@ -554,23 +410,24 @@ copy_some(DeliveryReading *reading)
 	}
 	reading->begun = true;
 
-	position = state.first_frame;
+	/* from an entry on that the chain still has */
+	place = state.first_frame;
 	number = state.first_entry;
-	if (state.cursor_frame >= delivery->tail && state.cursor_seq <= reading->after)
+	if (state.cursor_seq >= state.first_seq && state.cursor_seq <= reading->after)
 	{
-		position = state.cursor_frame;
+		place = state.cursor_frame;
 		number = state.cursor_entry;
 	}
-	if (reading->cursor_frame >= delivery->tail)
+	if (reading->cursor_seq >= state.first_seq && reading->cursor_seq <= state.seq)
 	{
-		position = reading->cursor_frame;
+		place = reading->cursor_frame;
 		number = reading->cursor_entry;
 	}
 
-	while (position != 0 && reading->count < reading->limit)
+	while (place != 0 && reading->count < reading->limit)
 	{
-		DeliveryFrame *frame = frame_at(position);
-		DeliveryEntry *entry = &entries_of(frame)[number];
+		DeliveryFrame *frame = plinth_delivery_frame_at(place);
+		DeliveryEntry *entry = &plinth_delivery_entries_of(frame)[number];
 
 		if (entry->seq > reading->after)
 		{
@@ -585,15 +442,16 @@ copy_some(DeliveryReading *reading)
 			row->commit_time = frame->commit_time;
 			row->length = frame->body_length;
 			row->body = reading->buffer + reading->used;
-			memcpy(row->body, body_of(frame), frame->body_length);
+			memcpy(row->body, plinth_delivery_body_of(frame), frame->body_length);
 			row->body[frame->body_length] = '\0';
 			reading->used += needed;
 			reading->count++;
 			reading->after = entry->seq;
-			reading->cursor_frame = position;
+			reading->cursor_seq = entry->seq;
+			reading->cursor_frame = place;
 			reading->cursor_entry = number;
 		}
-		position = entry->next_frame;
+		place = entry->next_frame;
 		number = entry->next_entry;
 	}
 	return 0;
@@ -606,13 +464,13 @@ copy_some(DeliveryReading *reading)
 static void
 note_read(const DeliveryReading *reading, int64 after_seq)
 {
-	DeliverySlot *slot = &delivery_slots[reading->sub->slot];
+	DeliverySlot *slot = &plinth_delivery_slots[reading->sub->slot];
 	int64 missed = 0;
 
 	if (reading->count == 0 && reading->lost_upto == 0)
 		return;
 
-	LWLockAcquire(delivery->lock, LW_EXCLUSIVE);
+	LWLockAcquire(plinth_delivery_ring->lock, LW_EXCLUSIVE);
 	if (slot->id == reading->sub->id && slot->gaps == reading->sub->gaps)
 	{
 		if (reading->count > 0)
@@ -628,7 +486,7 @@ note_read(const DeliveryReading *reading, int64 after_seq)
 		}
 		slot->dropped_upto = Max(slot->dropped_upto, reading->after);
 	}
-	LWLockRelease(delivery->lock);
+	LWLockRelease(plinth_delivery_ring->lock);
 	if (missed > 0)
 		plinth_delivery_count(missed, 0);
 }
