@@ -423,7 +423,11 @@ SELECT expires_at AT TIME ZONE 'UTC' FROM plinth.stat_subscriptions WHERE id = :
 SELECT realtime.unsubscribe(:held_subscription_id, :'held_session_key');
 SELECT regress_stream.outcome(format('SELECT realtime.poll(%s, %L, 0)', :held_subscription_id, :'held_session_key'));
 
--- since: what was committed meanwhile, before what is committed now
+-- since: what was committed meanwhile, before what is committed now; as long
+-- as somebody follows the table its changes are kept
+SET ROLE authenticated;
+SELECT count(*) FROM realtime.subscribe('keeps it', 'regress_stream', 'open');
+RESET ROLE;
 SELECT pg_current_wal_insert_lsn() AS before \gset
 INSERT INTO regress_stream.open VALUES (30, 7, 'before');
 SET ROLE authenticated;
