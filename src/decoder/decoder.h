@@ -47,7 +47,7 @@ typedef struct DecoderPosition
 	XLogRecPtr restart_lsn;	  /* oldest WAL that the slot holds */
 	int64 transactions;		  /* committed, with changes that were wanted */
 	int64 changes;			  /* that were wanted */
-	int64 errors;			  /* changes that could not be turned into text */
+	int64 errors;			  /* changes that could not be judged or decoded */
 	int64 overflows;		  /* transactions that were too large to keep */
 } DecoderPosition;
 

@@ -4,9 +4,9 @@
  *		What is a change?
  *
  * A change is one row's insert, update, delete, or a table's truncate, with
- * the text form of its values as the type's output function gave it while
- * the WAL was decoded.  It knows no catalog: what a reader needs of the
- * table stands in WireRelation.  A message to a topic that was sent with the
+ * its values as the WAL has them, or as text where that needed the catalogs
+ * of the time.  It knows no catalog: what a reader needs of the table stands
+ * in WireRelation, and how a value becomes text in WireColumn.  A message to a topic that was sent with the
  * transaction stands among its changes.
  *
  *-------------------------------------------------------------------------
@@ -141,7 +141,7 @@ typedef struct WireTransaction
 
 	/*
 	 * The changes are not all here, and readers get a gap: too large to keep,
-	 * or a row could not be turned into text.
+	 * or a row could not be judged or decoded.
 	 */
 	bool overflowed;
 } WireTransaction;
