@@ -81,8 +81,6 @@ CREATE INDEX idx_audit_logs_record
 	ON @schema@.audit_logs (record_id, table_name);
 CREATE INDEX idx_audit_logs_created
 	ON @schema@.audit_logs USING brin (created_at);
-CREATE INDEX idx_audit_logs_table
-	ON @schema@.audit_logs USING brin (table_schema, table_name, created_at);
 
 -- ---------------------------------------------------------------------
 -- Table: @schema@.seals
