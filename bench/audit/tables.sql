@@ -120,7 +120,6 @@ SELECT audit.attach('bench.plinth'), audit.attach('bench.whole_plinth');
 CREATE TABLE bench.log (LIKE audit.audit_logs INCLUDING DEFAULTS);
 CREATE INDEX ON bench.log (record_id, table_name);
 CREATE INDEX ON bench.log USING brin (created_at);
-CREATE INDEX ON bench.log USING brin (table_schema, table_name, created_at);
 CREATE FUNCTION bench.claim(name text) RETURNS text LANGUAGE sql STABLE
 	RETURN nullif(current_setting('request.jwt.claims', true), '')::json ->> name;
 CREATE FUNCTION bench.log_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
