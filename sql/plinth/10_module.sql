@@ -34,6 +34,20 @@ COMMENT ON COLUMN plinth.installed_modules.era IS
 
 SELECT pg_catalog.pg_extension_config_dump('plinth.installed_modules', '');
 
+CREATE FUNCTION plinth.table_changed()
+RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'plinth_sql_base_table_changed';
+
+COMMENT ON FUNCTION plinth.table_changed() IS
+'trigger of tables whose rows backends keep: makes every backend read them anew; error: 39P01 used otherwise';
+
+CREATE TRIGGER installed_modules_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON plinth.installed_modules
+	FOR EACH STATEMENT EXECUTE FUNCTION plinth.table_changed();
+-- in a session that replays changes too
+ALTER TABLE plinth.installed_modules ENABLE ALWAYS TRIGGER installed_modules_changed;
+
 ALTER TABLE plinth.installed_modules ENABLE ROW LEVEL SECURITY;
 CREATE POLICY installed_modules_owner ON plinth.installed_modules
 	TO plinth_owner

@@ -33,17 +33,9 @@ COMMENT ON COLUMN plinth.rate_limit_tiers.enabled IS 'false: this tier is not li
 
 SELECT pg_catalog.pg_extension_config_dump('plinth.rate_limit_tiers', '');
 
-CREATE FUNCTION plinth.rate_limit_tiers_changed()
-RETURNS trigger
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'plinth_sql_limiter_tiers_changed';
-
-COMMENT ON FUNCTION plinth.rate_limit_tiers_changed() IS
-'trigger of plinth.rate_limit_tiers: makes every backend read the rows anew; error: 39P01 used otherwise';
-
 CREATE TRIGGER rate_limit_tiers_changed
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON plinth.rate_limit_tiers
-	FOR EACH STATEMENT EXECUTE FUNCTION plinth.rate_limit_tiers_changed();
+	FOR EACH STATEMENT EXECUTE FUNCTION plinth.table_changed();
 -- in a session that replays changes too
 ALTER TABLE plinth.rate_limit_tiers ENABLE ALWAYS TRIGGER rate_limit_tiers_changed;
 

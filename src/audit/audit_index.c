@@ -53,7 +53,7 @@ struct AuditIndexes
 	ResultRelInfo *of[INDEX_OF_RECORDS + 1]; /* parts of all, by kind */
 	const AuditTarget *target;
 	const AuditValues *common;
-	EState *estate;
+	EState *estate;	  /* NULL where no index needs one */
 	BlockNumber page; /* of the last record */
 	Pending *pending;
 	int capacity;
@@ -64,7 +64,10 @@ static ResultRelInfo *indexes_of(const AuditIndexes *indexes, IndexKind kind);
 static IndexKind kind_of(Relation index, const IndexInfo *info,
 						 const AttrNumber *attnums);
 static AuditLogColumn column_of(AttrNumber attnum, const AttrNumber *attnums);
+static void insert_page(AuditIndexes *indexes, ItemPointer at);
 static void insert_pending(AuditIndexes *indexes);
+static void common_values(const AuditIndexes *indexes, const IndexInfo *info,
+						  int from, Datum *values, bool *nulls);
 static int compare_pending(const void *a, const void *b);
 
 /*
@@ -86,7 +89,8 @@ plinth_audit_index_open(const AuditTarget *target, const AuditValues *common,
 	ExecOpenIndices(indexes->all, false);
 	for (int kind = 0; kind <= INDEX_OF_RECORDS; kind++)
 		indexes->of[kind] = indexes_of(indexes, kind);
-	indexes->estate = CreateExecutorState();
+	if (indexes->of[INDEX_OF_RECORDS]->ri_NumIndices > 0)
+		indexes->estate = CreateExecutorState();
 	indexes->page = InvalidBlockNumber;
 	indexes->capacity = (int) Max(Min(expected, PENDING_ENTRIES), 1);
 	indexes->pending = palloc(sizeof(Pending) * indexes->capacity);
@@ -107,14 +111,15 @@ plinth_audit_index_add(AuditIndexes *indexes, TupleTableSlot *slot)
 	Pending *entry;
 
 	if (page != indexes->page)
-		plinth_insert_index_tuples(indexes->of[INDEX_OF_PAGES], slot,
-								   indexes->estate);
+		insert_page(indexes, &slot->tts_tid);
 	indexes->page = page;
 
-	if (indexes->of[INDEX_OF_RECORDS]->ri_NumIndices > 0)
+	if (indexes->estate != NULL)
+	{
 		plinth_insert_index_tuples(indexes->of[INDEX_OF_RECORDS], slot,
 								   indexes->estate);
-	ResetPerTupleExprContext(indexes->estate);
+		ResetPerTupleExprContext(indexes->estate);
+	}
 
 	if (indexes->used == indexes->capacity)
 		insert_pending(indexes);
@@ -134,7 +139,8 @@ plinth_audit_index_close(AuditIndexes *indexes)
 {
 	insert_pending(indexes);
 	ExecCloseIndices(indexes->all);
-	FreeExecutorState(indexes->estate);
+	if (indexes->estate != NULL)
+		FreeExecutorState(indexes->estate);
 }
 
 /*
@@ -216,6 +222,26 @@ column_of(AttrNumber attnum, const AttrNumber *attnums)
 }
 
 /*
+ * Put the first record of a page into the indexes of pages.
+ */
+static void
+insert_page(AuditIndexes *indexes, ItemPointer at)
+{
+	const ResultRelInfo *of_pages = indexes->of[INDEX_OF_PAGES];
+
+	for (int i = 0; i < of_pages->ri_NumIndices; i++)
+	{
+		IndexInfo *info = of_pages->ri_IndexRelationInfo[i];
+		Datum values[INDEX_MAX_KEYS];
+		bool nulls[INDEX_MAX_KEYS];
+
+		common_values(indexes, info, 0, values, nulls);
+		index_insert(of_pages->ri_IndexRelationDescs[i], values, nulls, at,
+					 indexes->target->partition, UNIQUE_CHECK_NO, false, info);
+	}
+}
+
+/*
  * Put what waits into the indexes of ids, in the order of the ids.
  */
 static void
@@ -232,15 +258,7 @@ insert_pending(AuditIndexes *indexes)
 		Datum values[INDEX_MAX_KEYS];
 		bool nulls[INDEX_MAX_KEYS];
 
-		for (int k = 1; k < info->ii_NumIndexAttrs; k++)
-		{
-			AuditLogColumn column = column_of(info->ii_IndexAttrNumbers[k],
-											  indexes->target->attnums);
-
-			values[k] = indexes->common->values[column];
-			nulls[k] = indexes->common->nulls[column];
-		}
-
+		common_values(indexes, info, 1, values, nulls);
 		for (int n = 0; n < indexes->used; n++)
 		{
 			Pending *entry = &indexes->pending[n];
@@ -255,6 +273,24 @@ insert_pending(AuditIndexes *indexes)
 	}
 
 	indexes->used = 0;
+}
+
+/*
+ * Fill in an index's columns that all records of the statement have in
+ * common, from one of them on.
+ */
+static void
+common_values(const AuditIndexes *indexes, const IndexInfo *info, int from,
+			  Datum *values, bool *nulls)
+{
+	for (int k = from; k < info->ii_NumIndexAttrs; k++)
+	{
+		AuditLogColumn column =
+			column_of(info->ii_IndexAttrNumbers[k], indexes->target->attnums);
+
+		values[k] = indexes->common->values[column];
+		nulls[k] = indexes->common->nulls[column];
+	}
 }
 
 /*

@@ -21,6 +21,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inet.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -47,12 +48,16 @@ static struct
 	uint64 next; /* random part of the next id, 61 bits at the start */
 } statement;
 
-/* The era, looked up once a transaction. */
+/* The era, until the table that has it changes. */
 static struct
 {
-	FullTransactionId transaction;
+	bool known;
+	Oid relid; /* that table */
 	int16 number;
 } era;
+
+/* Counts invalidations, to see one that comes while we read. */
+static uint64 invalidations = 0;
 
 /* Where its row was the last time; invalid at first. */
 static ItemPointerData era_row;
@@ -67,6 +72,7 @@ static void set_uuid(AuditValues *common, AuditLogColumn column,
 static void set_text(AuditValues *common, AuditLogColumn column,
 					 const char *text);
 static int16 current_era(void);
+static void forget_relation(Datum arg, Oid relid);
 static int16 read_era(Oid relid, bool *is_ours);
 static bool era_of_row(TupleTableSlot *slot, int16 *number, bool *is_ours);
 static Datum named_value(TupleTableSlot *slot, const char *name, bool *is_null);
@@ -261,17 +267,47 @@ set_text(AuditValues *common, AuditLogColumn column, const char *text)
 /*
  * The era tells transaction ids of this cluster from those of the cluster
  * that the database was dumped in; it is 1 until it is raised.
+ *
+ * It is read under the newest snapshot, as it will be kept for transactions
+ * to come.
  */
 static int16
 current_era(void)
 {
-	if (!FullTransactionIdEquals(era.transaction, statement.transaction))
-	{
-		era.number = plinth_audit_era();
-		era.transaction = statement.transaction;
-	}
+	static bool listening = false;
+	uint64 before;
+	int16 number;
 
-	return era.number;
+	if (era.known)
+		return era.number;
+
+	if (!listening)
+		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	listening = true;
+
+	before = invalidations;
+	era.relid = plinth_relation_oid("installed_modules");
+	PushActiveSnapshot(GetLatestSnapshot());
+	number = plinth_audit_era();
+	PopActiveSnapshot();
+
+	era.number = number;
+	era.known = OidIsValid(era.relid) && before == invalidations;
+
+	return number;
+}
+
+/*
+ * plinth.table_changed() tells us, and so does DROP EXTENSION.
+ */
+static void
+forget_relation(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == era.relid)
+	{
+		invalidations++;
+		era.known = false;
+	}
 }
 
 /*

@@ -13,8 +13,10 @@
 #include "base/relations.h"
 
 #include "catalog/namespace.h"
+#include "commands/trigger.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "base/names.h"
 
@@ -88,4 +90,30 @@ forget_relation(Datum arg, Oid relid)
 	for (int i = 0; i < RELATIONS_CACHED; i++)
 		if (!OidIsValid(relid) || known[i].oid == relid)
 			known[i].oid = InvalidOid;
+}
+
+/*
+ * plinth.table_changed() -> trigger
+ *
+ * Of a table whose rows backends keep: tells all of them, by way of the
+ * table's relcache entry, when the transaction commits.
+ *
+ * Errors: 39P01 it is not called by an AFTER trigger for each statement.
+ */
+PG_FUNCTION_INFO_V1(plinth_sql_base_table_changed);
+Datum
+plinth_sql_base_table_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function \"%s\" must be called by an AFTER trigger "
+							   "for each statement",
+							   "plinth.table_changed")));
+
+	CacheInvalidateRelcache(trigger->tg_relation);
+
+	return PointerGetDatum(NULL);
 }

@@ -19,7 +19,6 @@
 #include "access/table.h"
 #include "base/compat.h"
 #include "base/relations.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -65,27 +64,6 @@ plinth_limiter_tier(const char *name, size_t length)
 
 	return bsearch(&wanted, tiers, tiers_count, sizeof(LimiterTier),
 				   compare_tiers);
-}
-
-/*
- * plinth.rate_limit_tiers_changed() -> trigger: tell all backends.
- */
-PG_FUNCTION_INFO_V1(plinth_sql_limiter_tiers_changed);
-Datum
-plinth_sql_limiter_tiers_changed(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("function \"%s\" must be called by an AFTER trigger "
-							   "for each statement",
-							   "plinth.rate_limit_tiers_changed")));
-
-	CacheInvalidateRelcache(trigger->tg_relation);
-
-	return PointerGetDatum(NULL);
 }
 
 /*

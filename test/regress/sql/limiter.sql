@@ -278,7 +278,7 @@ RESET ROLE;
 -- the trigger is for its table's statements only
 CREATE TABLE pg_temp.regress_rows (id integer);
 \set VERBOSITY sqlstate
-CREATE TRIGGER wrong BEFORE INSERT ON pg_temp.regress_rows FOR EACH ROW EXECUTE FUNCTION plinth.rate_limit_tiers_changed();
+CREATE TRIGGER wrong BEFORE INSERT ON pg_temp.regress_rows FOR EACH ROW EXECUTE FUNCTION plinth.table_changed();
 INSERT INTO pg_temp.regress_rows VALUES (1);
 
 -- leave nothing
