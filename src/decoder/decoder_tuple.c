@@ -29,6 +29,7 @@
 static WireValue keep_value(const DecoderColumn *column, Datum datum,
 							HeapTuple tuple, const char *copy,
 							DecoderTransaction *transaction);
+static bool is_plain(Datum datum);
 static WireValue make_text(const DecoderColumn *column, Datum datum,
 						   DecoderTransaction *transaction);
 static void *take_room(DecoderTransaction *transaction, Size size);
@@ -51,6 +52,8 @@ plinth_decoder_row(const DecoderRelation *known, const DecoderRows *rows,
 	Size head = MAXALIGN(sizeof(WireValue) * Max(ncolumns, 1));
 	WireValue *row = take_room(transaction, head + tuple->t_len);
 	char *copy = (char *) row + head;
+	const char *start = (const char *) tuple->t_data;
+	Size plain = tuple->t_len <= DECODER_VALUE_LIMIT ? tuple->t_len : 0;
 
 	memcpy(copy, tuple->t_data, tuple->t_len);
 	for (int i = 0; i < ncolumns; i++)
@@ -67,6 +70,15 @@ plinth_decoder_row(const DecoderRelation *known, const DecoderRows *rows,
 			row[i].state = WIRE_TEXT;
 			row[i].made = NULL;
 			row[i].datum = values[place];
+		}
+		else if (!column->at_once &&
+				 (Size) (DatumGetPointer(values[place]) - start) < plain &&
+				 (!column->is_varlena || is_plain(values[place])))
+		{
+			row[i].state = WIRE_TEXT;
+			row[i].made = NULL;
+			row[i].datum =
+				PointerGetDatum(copy + (DatumGetPointer(values[place]) - start));
 		}
 		else
 			row[i] = keep_value(column, values[place], tuple, copy, transaction);
@@ -130,6 +142,17 @@ keep_value(const DecoderColumn *column, Datum datum, HeapTuple tuple,
 	memcpy(DatumGetPointer(value.datum), bytes,
 		   datumGetSize(datum, false, column->length));
 	return value;
+}
+
+/*
+ * Neither kept elsewhere nor compressed: no larger than what it lies in.
+ */
+static bool
+is_plain(Datum datum)
+{
+	return (VARATT_IS_SHORT(DatumGetPointer(datum)) &&
+			!VARATT_IS_EXTERNAL(DatumGetPointer(datum))) ||
+		   VARATT_IS_4B_U(DatumGetPointer(datum));
 }
 
 static WireValue

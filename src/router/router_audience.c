@@ -34,13 +34,12 @@ typedef struct GuardedRun
 	bool passed;
 } GuardedRun;
 
-static const RouterUsers everybody = {.all = true};
-static const RouterUsers nobody = {.all = false};
-
 static void see_user(RouterAudience *audience, const RouterTerm *term,
 					 const RouterImage *image);
 static void see_members(RouterAudience *audience, ArrayType *array);
-static RouterUsers one_user(const char *user);
+static void set_all(RouterUsers *users, bool all);
+static void set_one(RouterUsers *users, const char *user);
+static void copy_users(RouterUsers *to, const RouterUsers *from);
 static void see_row(RouterAudience *audience, RouterTerm *term,
 					RouterImage *image, ExprContext *econtext);
 static void run_guarded(void *arg);
@@ -154,10 +153,12 @@ plinth_router_audience(RouterAudience *audience, RouterTerm *term,
 	switch (term->kind)
 	{
 		case ROUTER_TERM_TRUE:
-			audience->sure = audience->perhaps = everybody;
+			set_all(&audience->sure, true);
+			set_all(&audience->perhaps, true);
 			break;
 		case ROUTER_TERM_FALSE:
-			audience->sure = audience->perhaps = nobody;
+			set_all(&audience->sure, false);
+			set_all(&audience->perhaps, false);
 			break;
 		case ROUTER_TERM_USER:
 			see_user(audience, term, image);
@@ -166,8 +167,8 @@ plinth_router_audience(RouterAudience *audience, RouterTerm *term,
 			see_row(audience, term, image, econtext);
 			break;
 		case ROUTER_TERM_ASK:
-			audience->sure = nobody;
-			audience->perhaps = everybody;
+			set_all(&audience->sure, false);
+			set_all(&audience->perhaps, true);
 			break;
 		case ROUTER_TERM_AND:
 		case ROUTER_TERM_OR:
@@ -214,15 +215,15 @@ see_user(RouterAudience *audience, const RouterTerm *term,
 	bool isnull = true;
 	Datum value;
 
-	audience->sure = nobody;
-	audience->perhaps = nobody;
+	set_all(&audience->sure, false);
+	set_all(&audience->perhaps, false);
 	if (term->type == UUIDARRAYOID ||
 		!plinth_router_field(image, term->column, &user))
 	{
 		/* not published, perhaps; the tuple has it all the same */
 		if (image->slot == NULL || bms_is_member(term->column, image->unknown))
 		{
-			audience->perhaps = everybody;
+			set_all(&audience->perhaps, true);
 			return;
 		}
 		value = slot_getattr(image->slot, term->column, &isnull);
@@ -237,7 +238,10 @@ see_user(RouterAudience *audience, const RouterTerm *term,
 					   : TextDatumGetCString(value);
 	}
 	if (user != NULL)
-		audience->sure = audience->perhaps = one_user(user);
+	{
+		set_one(&audience->sure, user);
+		set_one(&audience->perhaps, user);
+	}
 }
 
 /*
@@ -259,8 +263,8 @@ see_members(RouterAudience *audience, ArrayType *array)
 
 		if (nulls[i])
 			continue;
-		user =
-			one_user(DatumGetCString(DirectFunctionCall1(uuid_out, members[i])));
+		set_one(&user,
+				DatumGetCString(DirectFunctionCall1(uuid_out, members[i])));
 		unite(&audience->sure, &user, false);
 		unite(&audience->perhaps, &user, true);
 		if (audience->perhaps.all)
@@ -268,12 +272,31 @@ see_members(RouterAudience *audience, ArrayType *array)
 	}
 }
 
-static RouterUsers
-one_user(const char *user)
+/*
+ * Everybody, or nobody.  A set is as large as what it may come to name, and
+ * there are several for each change: of most only the head is ever written.
+ */
+static void
+set_all(RouterUsers *users, bool all)
 {
-	RouterUsers users = {.count = 1, .users = {user}};
+	users->all = all;
+	users->count = 0;
+}
 
-	return users;
+static void
+set_one(RouterUsers *users, const char *user)
+{
+	users->all = false;
+	users->count = 1;
+	users->users[0] = user;
+}
+
+static void
+copy_users(RouterUsers *to, const RouterUsers *from)
+{
+	to->all = from->all;
+	to->count = from->count;
+	memcpy(to->users, from->users, from->count * sizeof(from->users[0]));
 }
 
 /*
@@ -287,8 +310,8 @@ see_row(RouterAudience *audience, RouterTerm *term, RouterImage *image,
 	GuardedRun run = {.econtext = econtext};
 	char *problem;
 
-	audience->sure = nobody;
-	audience->perhaps = everybody;
+	set_all(&audience->sure, false);
+	set_all(&audience->perhaps, true);
 	if (image->slot == NULL || bms_overlap(term->columns, image->unknown))
 		return;
 
@@ -307,7 +330,8 @@ see_row(RouterAudience *audience, RouterTerm *term, RouterImage *image,
 	else if (!plinth_router_guarded(run_guarded, &run, &problem))
 		return;
 
-	audience->sure = audience->perhaps = run.passed ? everybody : nobody;
+	set_all(&audience->sure, run.passed);
+	set_all(&audience->perhaps, run.passed);
 }
 
 static void
@@ -330,7 +354,7 @@ intersect(RouterUsers *left, const RouterUsers *right)
 		return;
 	if (left->all)
 	{
-		*left = *right;
+		copy_users(left, right);
 		return;
 	}
 	for (int i = 0; i < left->count; i++)
@@ -350,7 +374,7 @@ unite(RouterUsers *left, const RouterUsers *right, bool full)
 		return;
 	if (right->all)
 	{
-		*left = everybody;
+		set_all(left, true);
 		return;
 	}
 	for (int i = 0; i < right->count; i++)
@@ -360,7 +384,7 @@ unite(RouterUsers *left, const RouterUsers *right, bool full)
 		if (left->count == ROUTER_USERS_SIZE)
 		{
 			if (full)
-				*left = everybody;
+				set_all(left, true);
 			return;
 		}
 		left->users[left->count++] = right->users[i];

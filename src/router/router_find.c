@@ -81,7 +81,7 @@ plinth_router_find(RouterRound *round, const WireTransaction *txn,
 	dlist_foreach (path_iter, &table->routes)
 	{
 		RouterPath *path = dlist_container(RouterPath, node, path_iter.cur);
-		RouterAudience audiences[2] = {0};
+		RouterAudience audiences[2]; /* of the images that are there */
 		RouterCase *found;
 		int first = round->ncandidates;
 

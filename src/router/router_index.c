@@ -31,6 +31,7 @@ MemoryContext plinth_router_index_context = NULL;
 
 static RouterLocal **locals = NULL; /* by slot */
 static HTAB *tables = NULL;
+static RouterTable *last_table = NULL; /* that was asked for */
 static uint64 seen_generation = 0;
 static uint64 settle_wanted = 0; /* grows when a table has to be settled */
 static uint64 settle_done = 0;	 /* as much of it has been worked off */
@@ -199,9 +200,11 @@ plinth_router_notices(RouterNotice notice, void *arg)
 RouterTable *
 plinth_router_followed(Oid relid)
 {
-	RouterTable *table = hash_search(tables, &relid, HASH_FIND, NULL);
+	/* changes of one table come in a row */
+	if (last_table == NULL || last_table->relid != relid)
+		last_table = hash_search(tables, &relid, HASH_FIND, NULL);
 
-	return table != NULL && table->live > 0 ? table : NULL;
+	return last_table != NULL && last_table->live > 0 ? last_table : NULL;
 }
 
 /*
@@ -219,6 +222,7 @@ plinth_router_reset_index(void)
 		register_callbacks();
 	}
 	tables = NULL;
+	last_table = NULL;
 	MemoryContextReset(plinth_router_index_context);
 
 	locals = MemoryContextAllocHuge(

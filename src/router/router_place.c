@@ -425,6 +425,8 @@ key_hash(const char *user, const char *value)
 	uint64 hash = DatumGetUInt64(
 		hash_any_extended((const unsigned char *) user, strlen(user), 0));
 
+	if (value[0] == '\0')
+		return hash;
 	return DatumGetUInt64(
 		hash_any_extended((const unsigned char *) value, strlen(value), hash));
 }
