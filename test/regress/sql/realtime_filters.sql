@@ -133,15 +133,13 @@ GROUP BY filter ORDER BY filter COLLATE "C";
 --
 -- What is refused
 --
-CREATE COLLATION regress_filters.insensitive (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-ALTER TABLE regress_filters.things ADD ci text COLLATE regress_filters.insensitive;
 SET ROLE authenticated;
 SELECT left(filter, 40) AS filter, regress_filters.outcome(filter) AS outcome
 FROM (VALUES
 	('n=eq.x'), ('n=in.()'), ('n=in.1'), ('n=in."1"'), ('n=in.(1,x)'), ('n=is.5'), ('n=is.true'), ('n=like.1%'), ('n=match.1'),
 	('n=eq.1,'), (',n=eq.1'), ('n=eq.1,,n=eq.2'), ('n=eq'), ('n=eq.1;n=eq.2'), ('n=not.not.eq.1'), ('n=eq."1'), ('n=eq.1"'),
 	('t=match.('), ('t=imatch.[z-a]'), ('box=eq.(1,1),(0,0)'), ('box=lt."(1,1),(0,0)"'), ('j=eq.1'), ('pair=eq."(1,x)"'), ('pair=is.null'),
-	('colour=eq.pink'), ('d=eq.yesterday of sorts'), ('ci=like.a%'), ('ci=eq.A'), ('small=eq.1000'),
+	('colour=eq.pink'), ('d=eq.yesterday of sorts'), ('small=eq.1000'),
 	('n=eq.99999999999'), ('list=eq.{1'), ('odd, name=eq.x'),
 	('n=in.(' || (SELECT string_agg(g::text, ',') FROM generate_series(1, 100) AS g) || ')'),
 	('n=in.(' || (SELECT string_agg(g::text, ',') FROM generate_series(1, 101) AS g) || ')'),
