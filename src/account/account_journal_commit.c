@@ -27,10 +27,10 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/names.h"
+#include "base/subtransaction.h"
 
 /* Entries in one transaction. */
 #define BATCH_ENTRIES 64
@@ -68,7 +68,7 @@ static void set_local(const char *name, const char *value);
 static bool follows_a_failure(int index);
 static BatchOutcome commit_entry(const JournalEntry *entry);
 static bool can_be_committed(const JournalEntry *entry);
-static void call_commit_function(const JournalEntry *entry);
+static void call_commit_function(void *arg);
 
 /* Of auth.commit_<kind>(). */
 static const Oid commit_types[] = {UUIDOID, UUIDOID, INETOID,
@@ -239,9 +239,7 @@ follows_a_failure(int index)
 static BatchOutcome
 commit_entry(const JournalEntry *entry)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile BatchOutcome outcome = BATCH_DONE;
+	ErrorData *error;
 
 	if (!can_be_committed(entry))
 	{
@@ -251,39 +249,21 @@ commit_entry(const JournalEntry *entry)
 		return BATCH_DONE;
 	}
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		call_commit_function(entry);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
+	error = plinth_try(call_commit_function, unconstify(JournalEntry *, entry));
+	if (error == NULL)
+		return BATCH_DONE;
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	/* A caller who waits may have the lock: that is worth no word. */
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		entry->attempts % LOG_EVERY == 0)
+		ereport(LOG, (errcode(error->sqlerrcode),
+					  errmsg("could not commit an entry of the security "
+							 "journal: %s",
+							 error->message),
+					  errdetail("It acts all the same, and is tried again.")));
+	FreeErrorData(error);
 
-		/* A caller who waits may have the lock: that is worth no word. */
-		outcome = BATCH_FAILED;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			entry->attempts % LOG_EVERY == 0)
-			ereport(LOG,
-					(errcode(error->sqlerrcode),
-					 errmsg("could not commit an entry of the security "
-							"journal: %s",
-							error->message),
-					 errdetail("It acts all the same, and is tried again.")));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-
-	return outcome;
+	return BATCH_FAILED;
 }
 
 static bool
@@ -301,8 +281,9 @@ can_be_committed(const JournalEntry *entry)
  * happened_at).
  */
 static void
-call_commit_function(const JournalEntry *entry)
+call_commit_function(void *arg)
 {
+	const JournalEntry *entry = arg;
 	Oid types[lengthof(commit_types)];
 	Datum values[lengthof(types)];
 	char nulls[lengthof(types)];

@@ -24,7 +24,6 @@
 #include "audit/audit_internal.h"
 
 #include "access/detoast.h"
-#include "access/xact.h"
 #include "common/shortest_dec.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -32,9 +31,9 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 
 #include "base/compat.h"
+#include "base/subtransaction.h"
 
 /* Room for a value when an image is begun; most take less. */
 #define VALUE_ROOM 32
@@ -48,6 +47,14 @@ typedef struct Image
 	Size start; /* where keys and values begin */
 	int entry;	/* number of the next entry */
 } Image;
+
+/* A json document that is being made jsonb. */
+typedef struct JsonConversion
+{
+	FmgrInfo *to_jsonb;
+	Datum json;
+	Datum document;
+} JsonConversion;
 
 static void begin(Image *image, int pairs, Size keys);
 static char *reserve(Image *image, Size length);
@@ -63,6 +70,7 @@ static uint32 put_hex(Image *image, Datum value);
 static uint32 put_uuid(Image *image, const pg_uuid_t *uuid);
 static uint32 put_document(Image *image, Jsonb *document);
 static uint32 put_json(Image *image, const AuditColumn *column, Datum value);
+static void convert_json(void *arg);
 static bool may_not_fit_jsonb(const char *json, int length);
 
 /*
@@ -412,46 +420,34 @@ put_document(Image *image, Jsonb *document)
 static uint32
 put_json(Image *image, const AuditColumn *column, Datum value)
 {
-	FmgrInfo *to_jsonb = unconstify(FmgrInfo *, &column->convert);
 	text *json = DatumGetTextPP(value);
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Datum volatile document = (Datum) 0;
+	JsonConversion conversion = {.to_jsonb =
+									 unconstify(FmgrInfo *, &column->convert),
+								 .json = PointerGetDatum(json)};
+	ErrorData *error = NULL;
 
-	if (!may_not_fit_jsonb(VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json)))
-		return put_document(image, DatumGetJsonbP(FunctionCall1(
-									   to_jsonb, PointerGetDatum(json))));
+	if (may_not_fit_jsonb(VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json)))
+		error = plinth_try(convert_json, &conversion);
+	else
+		convert_json(&conversion);
+	if (error == NULL)
+		return put_document(image, DatumGetJsonbP(conversion.document));
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		document = FunctionCall1(to_jsonb, PointerGetDatum(json));
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) !=
-				ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-
-	if (document != (Datum) 0)
-		return put_document(image, DatumGetJsonbP(document));
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		ReThrowError(error);
 
 	put(image, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
 
 	return JENTRY_ISSTRING;
+}
+
+static void
+convert_json(void *arg)
+{
+	JsonConversion *conversion = arg;
+
+	conversion->document = FunctionCall1(conversion->to_jsonb, conversion->json);
 }
 
 /*

@@ -13,14 +13,13 @@
 #include "decoder/decoder_output.h"
 
 #include "access/detoast.h"
-#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "base/compat.h"
 #include "base/json_out.h"
+#include "base/subtransaction.h"
 #include "base/text_form.h"
 
 /* Bounds of a document, far enough from what a message can hold: 1 GB. */
@@ -35,9 +34,21 @@ typedef enum RowPart
 	ROW_WHOLE
 } RowPart;
 
+/* A document that is being written. */
+typedef struct GuardedWrite
+{
+	DecoderOutput *output;
+	ReorderBufferTXN *txn;
+	DecoderRelation *known;
+	Relation relation;
+	ReorderBufferChange *change;
+	bool written;
+} GuardedWrite;
+
 static bool write_guarded(DecoderOutput *output, ReorderBufferTXN *txn,
 						  DecoderRelation *known, Relation relation,
 						  ReorderBufferChange *change);
+static void write_document_step(void *arg);
 static bool write_document(DecoderOutput *output, ReorderBufferTXN *txn,
 						   DecoderRelation *known, Relation relation,
 						   ReorderBufferChange *change);
@@ -113,50 +124,35 @@ write_guarded(DecoderOutput *output, ReorderBufferTXN *txn,
 			  DecoderRelation *known, Relation relation,
 			  ReorderBufferChange *change)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool written = true;
+	GuardedWrite write = {output, txn, known, relation, change, true};
+	ErrorData *error;
 	int start;
 
 	/* writing is not to be undone */
 	plinth_decoder_next_document(output);
 	start = output->out.len;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		written = write_document(output, txn, known, relation, change);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
+	error = plinth_try_unless_told_to_stop(write_document_step, &write);
+	if (error == NULL)
+		return write.written;
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	/* that the transaction being streamed is aborted is for the server */
+	if (error->sqlerrcode == ERRCODE_TRANSACTION_ROLLBACK)
+		ReThrowError(error);
 
-		/*
-		 * An administrator's command is no fault of the change, and the abort
-		 * of the transaction that is being streamed is for the server to
-		 * handle.
-		 */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_TRANSACTION_ROLLBACK)
-			ReThrowError(error);
+	output->out.len = start;
+	write_error(output, txn, known, change, error->message);
 
-		MemoryContextSwitchTo(context);
-		output->out.len = start;
-		write_error(output, txn, known, change, error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	return true;
+}
 
-	return written;
+static void
+write_document_step(void *arg)
+{
+	GuardedWrite *write = arg;
+
+	write->written = write_document(write->output, write->txn, write->known,
+									write->relation, write->change);
 }
 
 /*

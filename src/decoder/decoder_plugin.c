@@ -18,14 +18,24 @@
 
 #include "decoder/decoder_internal.h"
 
-#include "access/xact.h"
 #include "replication/output_plugin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/subtransaction.h"
+
+/* A change that is being converted. */
+typedef struct GuardedConversion
+{
+	DecoderReader *reader;
+	DecoderRelation *known;
+	Relation relation;
+	ReorderBufferChange *from;
+	int wanted;
+	WireChange *change;
+} GuardedConversion;
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks);
 
@@ -48,6 +58,7 @@ static void append_change(DecoderReader *reader, WireChange *change);
 static bool convert_guarded(DecoderReader *reader, DecoderRelation *known,
 							Relation relation, ReorderBufferChange *from,
 							int wanted, WireChange *change);
+static void convert_step(void *arg);
 static void convert(DecoderReader *reader, DecoderRelation *known,
 					Relation relation, ReorderBufferChange *from, int wanted,
 					WireChange *change);
@@ -270,43 +281,27 @@ static bool
 convert_guarded(DecoderReader *reader, DecoderRelation *known, Relation relation,
 				ReorderBufferChange *from, int wanted, WireChange *change)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool converted = true;
+	GuardedConversion conversion = {reader, known,	relation,
+									from,	wanted, change};
+	ErrorData *error = plinth_try_unless_told_to_stop(convert_step, &conversion);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		convert(reader, known, relation, from, wanted, change);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-
-		/* an administrator's command is no fault of the change */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-
+	if (error != NULL)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("could not decode a change of table \"%s\": %s",
 						RelationGetRelationName(relation), error->message),
 				 errdetail("Its readers are told that changes are missing.")));
-		converted = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 
-	return converted;
+	return error == NULL;
+}
+
+static void
+convert_step(void *arg)
+{
+	GuardedConversion *conversion = arg;
+
+	convert(conversion->reader, conversion->known, conversion->relation,
+			conversion->from, conversion->wanted, conversion->change);
 }
 
 /*

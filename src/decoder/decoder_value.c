@@ -11,18 +11,17 @@
 
 #include "access/htup_details.h"
 #include "access/tupmacs.h"
-#include "access/xact.h"
 #include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/jsonb.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/json_out.h"
+#include "base/subtransaction.h"
 
 /* What text of type json has at most, for jsonb to hold it for certain. */
 #define JSON_SAFE_LENGTH 100000
@@ -49,6 +48,7 @@ static void write_dimension(StringInfo out, ArrayWalk *walk, int dimension);
 static void write_composite(StringInfo out, const DecoderType *type, Datum datum);
 static bool may_not_fit_jsonb(const char *text, int length);
 static bool fits_jsonb(char *text);
+static void read_jsonb(void *text);
 
 void
 plinth_decoder_write_json(StringInfo out, const DecoderType *type, Datum datum)
@@ -383,35 +383,11 @@ may_not_fit_jsonb(const char *text, int length)
 static bool
 fits_jsonb(char *text)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool fits = true;
+	return plinth_try_unless_told_to_stop(read_jsonb, text) == NULL;
+}
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		(void) DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-
-		/* an administrator's command is no fault of the value */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-		fits = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-
-	return fits;
+static void
+read_jsonb(void *text)
+{
+	(void) DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }

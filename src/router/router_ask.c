@@ -47,6 +47,7 @@
 
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/subtransaction.h"
 #include "claims/claims.h"
 
 /* Identities that may run out of time before the others are not asked. */
@@ -95,6 +96,7 @@ static MemoryContext ask_context = NULL; /* of one identity */
 
 static int compare_inquiries(const void *left, const void *right);
 static bool lock_table(Oid relid);
+static void wait_for_table(void *relid);
 static void ask_table(RouterInquiry **inquiries, int count);
 static void become(Oid role);
 static void find_plan(AskRun *run, Oid role);
@@ -185,33 +187,22 @@ compare_inquiries(const void *left, const void *right)
 static bool
 lock_table(Oid relid)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool locked = true;
+	bool locked;
 
 	if (ConditionalLockRelationOid(relid, AccessShareLock))
 		return true;
 
 	LockTimeout = plinth_router_policy_timeout;
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		LockRelationOid(relid, AccessShareLock);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		locked = false;
-	}
-	PG_END_TRY();
+	locked = plinth_try(wait_for_table, &relid) == NULL;
 	LockTimeout = 0;
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 
 	return locked;
+}
+
+static void
+wait_for_table(void *relid)
+{
+	LockRelationOid(*(Oid *) relid, AccessShareLock);
 }
 
 /*

@@ -16,13 +16,23 @@
 #include "router/router_index.h"
 #include "router/router_internal.h"
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
+
+#include "base/subtransaction.h"
+
+/* A filter that is being read. */
+typedef struct FilterReading
+{
+	RouterTable *table;
+	RouterLocal *local;
+	const RouterPath *path;
+	const char *text;
+	Relation rel;
+} FilterReading;
 
 static HTAB *buckets = NULL;
 static HTAB *identities = NULL;
@@ -36,6 +46,7 @@ static RouterGroup *find_group(RouterTable *table, RouterPath *path,
 							   AttrNumber column);
 static bool read_filter(RouterTable *table, RouterLocal *local,
 						const RouterPath *path, const char *text, char **reason);
+static void read_filter_step(void *arg);
 static RouterIdentity *find_identity(const RouterSubscription *sub);
 static void add_places(RouterLocal *local);
 static void add_place(RouterLocal *local, const char *user, const char *value);
@@ -258,39 +269,35 @@ static bool
 read_filter(RouterTable *table, RouterLocal *local, const RouterPath *path,
 			const char *text, char **reason)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool good = true;
-	Relation rel = RelationIdGetRelation(table->relid);
+	FilterReading reading = {.table = table,
+							 .local = local,
+							 .path = path,
+							 .text = text,
+							 .rel = RelationIdGetRelation(table->relid)};
+	bool good;
 
-	if (!RelationIsValid(rel))
+	if (!RelationIsValid(reading.rel))
 	{
 		*reason = "the table does not exist any more";
 		return false;
 	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(table->context);
-	PG_TRY();
-	{
-		local->filter =
-			plinth_router_read_filter(rel, text, path->route.readable);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		good = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	RelationClose(rel);
+	good = plinth_try(read_filter_step, &reading) == NULL;
+	RelationClose(reading.rel);
 
 	if (!good)
 		*reason = "the filter's column changed or may not be read any more";
 	return good;
+}
+
+static void
+read_filter_step(void *arg)
+{
+	FilterReading *reading = arg;
+	MemoryContext old = MemoryContextSwitchTo(reading->table->context);
+
+	reading->local->filter = plinth_router_read_filter(
+		reading->rel, reading->text, reading->path->route.readable);
+	MemoryContextSwitchTo(old);
 }
 
 /*

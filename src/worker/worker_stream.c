@@ -25,10 +25,10 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/subtransaction.h"
 #include "base/worker.h"
 #include "decoder/decoder.h"
 #include "delivery/delivery.h"
@@ -69,6 +69,7 @@ static void deliver_batch(void *arg);
 static void replay(DecoderReader *reader);
 static XLogRecPtr kept_from(Oid relid, int wanted, void *arg);
 static bool deliver_round(RouterTurn *turn);
+static void match_and_deliver(void *arg);
 static void deliver_matches(RouterMatch *matches, int nmatches, bool replay);
 static void look_around(void *arg);
 static void tell_topics(void *arg);
@@ -251,49 +252,36 @@ kept_from(Oid relid, int wanted, void *arg)
 static bool
 deliver_round(RouterTurn *turn)
 {
-	MemoryContext context = CurrentMemoryContext;
-	MemoryContext memory;
-	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext memory = AllocSetContextCreate(
+		CurrentMemoryContext, "plinth delivery", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = MemoryContextSwitchTo(memory);
 	RouterTurn next = *turn;
-	volatile bool delivered = true;
+	ErrorData *error = plinth_try(match_and_deliver, &next);
+	bool delivered = error == NULL;
 
-	memory = AllocSetContextCreate(context, "plinth delivery",
-								   ALLOCSET_DEFAULT_SIZES);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(memory);
-	PG_TRY();
-	{
-		RouterMatch *matches;
-		int nmatches;
-
-		matches = plinth_router_match(&next, &nmatches);
-		deliver_matches(matches, nmatches, turn->replay != NULL);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(memory);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	if (delivered)
+		*turn = next;
+	else
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("could not deliver the changes of transaction %u: %s",
 						turn->txn < turn->count ? turn->transactions[turn->txn]->xid
 												: InvalidTransactionId,
 						error->message)));
-		delivered = false;
-	}
-	PG_END_TRY();
 	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	MemoryContextDelete(memory);
 
-	if (delivered)
-		*turn = next;
 	return delivered;
+}
+
+static void
+match_and_deliver(void *arg)
+{
+	RouterTurn *turn = arg;
+	int nmatches;
+	RouterMatch *matches = plinth_router_match(turn, &nmatches);
+
+	deliver_matches(matches, nmatches, turn->replay != NULL);
 }
 
 /*
